@@ -1,0 +1,96 @@
+// A recommendation model: what it declares, and how one batch flows through it.
+// Adding one: CONTRIBUTING.md, "add a model".
+//
+// Threads: a model is immutable after Declare; Forward may be called from any
+// thread, one tape per call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "algorithms/nn/batch.h"
+#include "algorithms/nn/declaration.h"
+#include "algorithms/nn/model_options.h"
+#include "algorithms/nn/tape.h"
+
+namespace pagoda {
+
+// What Forward sees of one batch. All Vars live on the step's tape.
+class ForwardInput {
+ public:
+  virtual ~ForwardInput() = default;
+  virtual Tape& tape() = 0;
+  virtual int64_t batch_size() const = 0;
+  virtual bool training() const = 0;
+
+  // Rows of a pooled lookup: [batch, features, dim].
+  virtual Var Lookup(LookupHandle lookup) = 0;
+  // Rows of a sequence lookup: values [nnz, dim]; offsets [batch + 1] on the host.
+  struct Sequence {
+    Var values;
+    const std::vector<int32_t>* offsets;
+  };
+  virtual Sequence LookupSequence(LookupHandle lookup) = 0;
+  // Dense features [batch, num_dense]; invalid Var when the schema has none.
+  virtual Var Dense() = 0;
+  virtual Var Parameter(DenseHandle handle) = 0;
+  virtual Var Labels() = 0;   // [batch], no gradient
+  virtual Var Weights() = 0;  // [batch], no gradient
+  // First-seen-order raw batch on the host (group sizes, log-Q counts, ...).
+  virtual const PreparedBatch& host() const = 0;
+  // Key of this step's randomness; dropout combines it with the global sample index.
+  virtual RandomKey random() const = 0;
+};
+
+// A loss is a SUM over samples; the trainer divides by the global `count` (sum of
+// weights over all workers), so that two workers with half the batch each give
+// the gradient of one worker with all of it.
+struct LossTerm {
+  std::string name;
+  Var sum;              // scalar
+  double count = 0.0;   // known on the host
+  float weight = 1.0f;  // in the total loss
+};
+
+struct ForwardOutput {
+  std::vector<LossTerm> losses;  // Empty when not training and no labels.
+  Var prediction;                // [batch], probability or score; invalid for retrieval
+  Var user;                      // retrieval: [batch, dim]
+  Var item;                      // retrieval: [batch, dim]
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Called once, before anything else.
+  //   INVALID_ARGUMENT  the schema lacks what the model needs (names it)
+  virtual absl::Status Declare(const FeatureSchema& schema, Declaration& declaration) = 0;
+
+  // Builds one batch's graph on input.tape(). Errors of tape operations are
+  // sticky on the tape, so a model need not check each call.
+  virtual absl::StatusOr<ForwardOutput> Forward(ForwardInput& input) const = 0;
+
+  // True for models evaluated by ranking items (Recall@K) rather than by AUC.
+  virtual bool retrieval() const { return false; }
+};
+
+// A name in the job file's [model] section, with the options it understands.
+struct ModelInfo {
+  std::string name;     // "deepfm"
+  std::string summary;  // One line for `pagoda config explain`.
+  std::vector<OptionSpec> options;
+  std::function<std::unique_ptr<Model>(const ModelOptions&)> create;
+};
+
+// Every model, in the order of the documentation (algorithms/registry.cc).
+const std::vector<ModelInfo>& AllModels();
+
+//   NOT_FOUND  no such model (names the nearest)
+absl::StatusOr<const ModelInfo*> FindModel(const std::string& name);
+
+}  // namespace pagoda

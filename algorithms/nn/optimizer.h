@@ -1,0 +1,76 @@
+// Dense optimizers over a ParameterSet, global-norm clipping, and learning-rate
+// schedules. State is flat tensors, saved and restored as bytes.
+//
+// Threads: one thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "algorithms/nn/parameters.h"
+#include "kernels/dense_optimizer.h"
+
+namespace pagoda {
+
+struct ScheduleOptions {
+  std::string kind = "constant";  // constant | cosine | plateau
+  int64_t warmup_steps = 0;       // Linear from 0 to the base rate; any kind.
+  int64_t total_steps = 0;        // cosine: where it reaches min_factor.
+  double min_factor = 0.0;        // Of the base rate.
+  double plateau_factor = 0.5;    // plateau: multiply by this ...
+  int64_t plateau_patience = 2;   // ... after so many evaluations without gain.
+};
+
+// The factor on the base learning rate, as a function of step and of evaluation
+// results reported so far.
+class Schedule {
+ public:
+  //   INVALID_ARGUMENT  unknown kind (names the nearest), or a value out of range
+  static absl::StatusOr<Schedule> Create(const ScheduleOptions& options);
+  double Factor(Step step) const;
+  // Reports an evaluation; `metric` is better when larger.
+  void Report(double metric);
+  // State for a checkpoint (plateau only).
+  std::vector<double> Save() const;
+  absl::Status Load(const std::vector<double>& state);
+
+ private:
+  ScheduleOptions options_;
+  double factor_ = 1.0;
+  double best_ = -1e300;
+  int64_t since_best_ = 0;
+};
+
+struct DenseOptimizerOptions {
+  DenseStepArgs args;      // kind, learning_rate, momentum, ... as given in the job
+  double clip_norm = 0.0;  // > 0: scale the global gradient norm down to this.
+};
+
+class DenseOptimizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<DenseOptimizer>> Create(
+      Context& ctx, const ParameterSet& parameters, const DenseOptimizerOptions& options);
+  // "sgd" | "adagrad" | "adam" | "adamw"; INVALID_ARGUMENT names the nearest.
+  static absl::StatusOr<DenseOptimizerKind> ParseKind(const std::string& name);
+
+  // Applies parameters.gradients() with rate learning_rate * lr_factor. Counts
+  // its own steps (Adam's bias correction). Returns the gradient's norm before
+  // clipping.
+  //   OUT_OF_RANGE  the gradient is not finite; nothing was changed; names the
+  //                 first parameter that is not
+  absl::StatusOr<double> Step(Context& ctx, ParameterSet& parameters, double lr_factor);
+
+  // Flat slot tensors ([num_trainable] each) and the step count, for checkpoints.
+  std::vector<Tensor> slots() const;
+  int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps) { steps_ = steps; }
+
+ private:
+  DenseOptimizerOptions options_;
+  int64_t steps_ = 0;
+  Tensor slot1_, slot2_;
+};
+
+}  // namespace pagoda

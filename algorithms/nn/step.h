@@ -1,0 +1,64 @@
+// One step's forward and backward, for the trainer: rows and a prepared batch in,
+// losses, predictions and gradients out. The device lives in `ctx`; row data
+// crosses between host and device here and nowhere else.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "algorithms/nn/batch.h"
+#include "algorithms/nn/model.h"
+#include "algorithms/nn/parameters.h"
+#include "kernels/context.h"
+
+namespace pagoda {
+
+struct StepInput {
+  const PreparedBatch* batch = nullptr;
+  // Weights of batch->unique_ids[t], row-major [num_unique, dim], on the host.
+  std::vector<const float*> rows;  // Per table.
+  bool training = false;
+  RandomKey random;  // Key of this step.
+};
+
+struct LossValue {
+  std::string name;
+  double sum = 0.0;  // Over this worker's samples.
+  double count = 0.0;
+  float weight = 1.0f;
+};
+
+// A step whose forward has run. Not thread-safe. `model`, `parameters`, `ctx` and
+// the batch must outlive it.
+class ModelStep {
+ public:
+  // Runs forward.
+  //   whatever the model's operations return
+  static absl::StatusOr<std::unique_ptr<ModelStep>> Forward(Context& ctx, const Model& model,
+                                                            const Declaration& declaration,
+                                                            ParameterSet& parameters,
+                                                            const StepInput& input);
+  virtual ~ModelStep() = default;
+
+  // Reads the loss sums back to the host.
+  virtual absl::StatusOr<std::vector<LossValue>> Losses() = 0;
+  // [batch] to the host; empty for a model without `prediction`.
+  virtual absl::StatusOr<std::vector<float>> Predictions() = 0;
+  // Retrieval: [batch, dim] each, empty otherwise.
+  struct Embeddings {
+    std::vector<float> user, item;
+    int64_t dim = 0;
+  };
+  virtual absl::StatusOr<Embeddings> RetrievalEmbeddings() = 0;
+
+  // Runs backward of sum over losses of weight / global_counts[k] * sum. Dense
+  // gradients are ADDED into parameters.gradients(). Call once; training only.
+  // global_counts[k] <= 0 gives that loss no gradient.
+  virtual absl::Status Backward(const std::vector<double>& global_counts) = 0;
+  // After Backward: gradient of table t's unique rows, copied to `host`
+  // [num_unique, dim] (zeros when no loss depends on the table).
+  virtual absl::Status RowGradients(int table, float* host) = 0;
+};
+
+}  // namespace pagoda

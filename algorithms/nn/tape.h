@@ -1,0 +1,105 @@
+// A define-by-run tape: each operation computes its value at once and records how
+// to run backward. Nothing here reads a tensor's memory, so the tape does not
+// know on which device tensors live.
+//
+// Errors are sticky: after the first failing operation every further one returns
+// an invalid Var and does nothing, and status() says what failed first. So a
+// model is straight-line code and its caller checks once.
+//
+//   Tape tape(ctx);
+//   Var w = tape.Leaf(weights, /*needs_grad=*/true);
+//   Var loss = nn::Sum(nn::Square(nn::Linear(x, w, b, Activation::kRelu)));
+//   PAGODA_RETURN_IF_ERROR(tape.Backward({{loss, 1.0f}}));
+//   use(w.grad());
+//
+// Threads: one tape, one thread. Tapes on different contexts are independent.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/context.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+class Tape;
+
+// A value on a tape. A cheap handle; invalid when default-constructed or after an
+// error on its tape. It must not outlive the tape.
+class Var {
+ public:
+  Var() = default;
+  bool valid() const { return tape_ != nullptr; }
+  // REQUIRES for all below: valid().
+  Tape& tape() const { return *tape_; }
+  const Tensor& value() const;
+  const Shape& shape() const { return value().shape(); }
+  bool needs_grad() const;
+  // Gradient after Backward; absent when no loss depends on this value.
+  const Tensor& grad() const;
+
+ private:
+  friend class Tape;
+  Var(Tape* tape, int index) : tape_(tape), index_(index) {}
+  Tape* tape_ = nullptr;
+  int index_ = -1;
+};
+
+class Tape {
+ public:
+  explicit Tape(Context& ctx) : ctx_(ctx) {}
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  Context& ctx() { return ctx_; }
+  const absl::Status& status() const { return status_; }
+  // Records the first error; later ones are dropped.
+  void Fail(absl::Status status);
+
+  // An input of the graph. With `needs_grad`, Backward leaves its gradient in
+  // Var::grad(); when `grad_into` is given, Backward ADDS into that tensor.
+  Var Leaf(Tensor value, bool needs_grad, Tensor grad_into = Tensor());
+
+  // A node for operation authors: `value` has been computed from `inputs`;
+  // `backward` is called once with this node's gradient when some input needs
+  // one, and calls AddGrad for each input that does.
+  using BackwardFn = std::function<absl::Status(const Tensor& grad)>;
+  Var Node(Tensor value, std::vector<Var> inputs, BackwardFn backward);
+
+  // For BackwardFn: the gradient tensor of `input` to add into, zero-filled when
+  // first asked for. With `first`, tells whether the caller may overwrite it
+  // instead (it is then NOT zero-filled).
+  absl::StatusOr<Tensor> GradOf(const Var& input, bool* first = nullptr);
+
+  // Runs backward from several scalars at once, each with d(total)/d(scalar) =
+  // seed. Call once.
+  //   FAILED_PRECONDITION  an operation failed earlier (its status is returned)
+  //   INVALID_ARGUMENT     a seed is not a scalar of this tape
+  struct Seed {
+    Var var;
+    float gradient;
+  };
+  absl::Status Backward(const std::vector<Seed>& seeds);
+
+  // The same value, cut off from backward.
+  Var StopGradient(const Var& x);
+
+ private:
+  friend class Var;
+  struct Entry {
+    Tensor value;
+    Tensor grad;
+    bool needs_grad = false;
+    bool grad_written = false;
+    std::vector<int> inputs;
+    BackwardFn backward;
+  };
+  Context& ctx_;
+  absl::Status status_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace pagoda

@@ -1,0 +1,32 @@
+# pagoda_library(NAME SOURCES... DEPS...) and pagoda_test(NAME SOURCES... DEPS... LABELS...):
+# one CMake target per folder, with the project's warnings and sanitizers.
+add_library(pagoda_flags INTERFACE)
+target_include_directories(pagoda_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(pagoda_flags INTERFACE -Wall -Wextra -Wshadow -Wno-unused-parameter
+                       -fno-math-errno -ffp-contract=off)
+if(PAGODA_SANITIZE STREQUAL "address")
+  target_compile_options(pagoda_flags INTERFACE -fsanitize=address,undefined
+                         -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
+  target_link_options(pagoda_flags INTERFACE -fsanitize=address,undefined)
+elseif(PAGODA_SANITIZE STREQUAL "thread")
+  target_compile_options(pagoda_flags INTERFACE -fsanitize=thread -g1)
+  target_link_options(pagoda_flags INTERFACE -fsanitize=thread)
+endif()
+
+function(pagoda_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC pagoda_flags ${ARG_DEPS})
+endfunction()
+
+# A Catch2 executable, registered with ctest test by test.
+function(pagoda_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE pagoda_catch_main ${ARG_DEPS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  catch_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}: "
+                       PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+endfunction()

@@ -1,0 +1,118 @@
+// Tables of embedding rows keyed by 64-bit ids: durable in RocksDB, recently used
+// rows in memory. One store is one shard.
+//
+//   row  = weights [dim], then optimizer slots [SlotDim]; docs/formats.md
+//   Pull : ids [n]                  ->  weights [n, dim], row-major
+//   Push : ids [n], grads [n, dim]  ->  one optimizer step per row
+//
+// Threads: any method, any thread; Push, Flush, Cut and Restore run one at a time
+// inside. A row is never seen half-updated; a batch is not atomic to readers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/ids.h"
+#include "base/thread_pool.h"
+#include "embedding_store/table_options.h"
+
+namespace pagoda {
+
+enum class Durability {
+  kNone,     // A crash loses at most what came since the last cut.
+  kProcess,  // An acknowledged push survives kill -9 of the process.
+};
+
+struct StoreOptions {
+  std::string path;  // Directory; created when missing.
+  Durability durability = Durability::kProcess;
+  int64_t memory_bytes = int64_t{1} << 30;   // Memory tier; at least 16 MiB.
+  int64_t log_bytes_max = int64_t{1} << 30;  // Rows are flushed and the log cut beyond this.
+  bool read_only = false;                    // Nothing under `path` is changed.
+  ThreadPool* pool = nullptr;                // Must outlive the store; nullptr: one thread.
+};
+
+struct StorePull {
+  uint32_t table = 0;
+  std::span<const FeatureId> ids;  // May repeat.
+  float* weights = nullptr;        // [n, dim]
+};
+struct StorePush {
+  uint32_t table = 0;
+  std::span<const FeatureId> ids;    // Distinct.
+  std::span<const float> gradients;  // [n, dim]
+};
+
+struct StoreCut {
+  uint64_t sequence = 0;  // Of the last push it holds.
+  uint64_t rows = 0;
+  uint64_t checksum = 0;  // Of its manifest file.
+};
+struct StoreTableStat {
+  TableOptions options;
+  uint64_t rows = 0;
+  uint64_t bytes_memory = 0;
+  uint64_t bytes_disk = 0;  // Estimated share of the SST files.
+};
+struct StoredRow {
+  FeatureId id = 0;
+  std::vector<float> weights, slots;
+  Step last_step = 0;
+};
+
+class EmbeddingStore {
+ public:
+  // Opens or creates, and replays the log.
+  //   INVALID_ARGUMENT     an option is out of range
+  //   FAILED_PRECONDITION  in use by another process, or another format version
+  //   DATA_LOSS            a checksum does not match (names the file)
+  //   RESOURCE_EXHAUSTED   no disk space
+  static absl::StatusOr<std::unique_ptr<EmbeddingStore>> Open(const StoreOptions& options);
+  virtual ~EmbeddingStore() = default;  // Flushes; ignores what fails (the log has it).
+
+  // Creates the table, or checks it against the stored one; returns its index,
+  // stable across reopening.
+  //   FAILED_PRECONDITION  stored with another dim, seed, initializer or optimizer (says which)
+  virtual absl::StatusOr<uint32_t> OpenTable(const TableOptions& options) = 0;
+  virtual std::vector<TableOptions> tables() const = 0;  // By index.
+
+  // Copies weights; an unknown id reads as its seeded initial value and is not stored.
+  //   NOT_FOUND  no such table;  DATA_LOSS, RESOURCE_EXHAUSTED  from the disk
+  virtual absl::Status Pull(std::span<const StorePull> pulls) = 0;
+
+  // One optimizer step for each row of all tables: all or nothing. Every check
+  // comes before the first write.
+  //   INVALID_ARGUMENT     sizes disagree, an id repeats, a gradient is not finite
+  //                        (names table and id)
+  //   FAILED_PRECONDITION  a frozen table, or a read-only store
+  //   RESOURCE_EXHAUSTED   no disk space for the log; nothing applied
+  virtual absl::Status Push(std::span<const StorePush> pushes, Step step,
+                            float learning_rate_factor) = 0;
+
+  virtual uint64_t sequence() const = 0;  // Pushes applied over the store's life.
+
+  // A consistent copy of everything pushed so far in `directory` (must not exist;
+  // hard links where possible), with a checksummed manifest written last.
+  virtual absl::StatusOr<StoreCut> Cut(const std::string& directory) = 0;
+  // Checks a cut's manifest and every file's checksum.   DATA_LOSS names the file.
+  static absl::StatusOr<StoreCut> VerifyCut(const std::string& directory);
+  // Replaces this store's contents by the cut's. Newer state moves to `set_aside`
+  // when not empty, else it is deleted. Table indices may change: call OpenTable again.
+  virtual absl::Status Restore(const std::string& directory, const std::string& set_aside) = 0;
+
+  virtual absl::StatusOr<std::vector<StoreTableStat>> Stat() = 0;
+  // NOT_FOUND when the row has never been pushed.
+  virtual absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) = 0;
+  // Every stored row in key order (bucket, table, id); `visit` returns false to stop.
+  virtual absl::Status Scan(const std::function<bool(uint32_t table, const StoredRow&)>& visit) = 0;
+  // A hash of every stored row's bits, independent of where rows are held.
+  virtual absl::StatusOr<uint64_t> ContentHash() = 0;
+};
+
+}  // namespace pagoda

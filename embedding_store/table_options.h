@@ -1,0 +1,50 @@
+// Settings of one table of rows. They are stored beside the rows; reopening with
+// other settings is refused in words, except where a member says otherwise.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace pagoda {
+
+enum class SparseOptimizerKind : uint8_t {
+  kSgd = 0,
+  kAdagrad = 1,
+  kRowwiseAdagrad = 2,
+  kAdam = 3,
+  kFtrl = 4
+};
+
+//   INVALID_ARGUMENT  unknown (names the known ones)
+absl::StatusOr<SparseOptimizerKind> ParseSparseOptimizer(const std::string& name);
+
+struct SparseOptimizerOptions {
+  SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
+  float learning_rate = 0.01f;       // May change between runs; logged with each push.
+  float initial_accumulator = 0.0f;  // Adagrad kinds; >= 0.
+  float epsilon = 1e-8f;
+  float beta1 = 0.9f;
+  float beta2 = 0.999f;
+  float l2 = 0.0f;  // Coupled; added to the gradient of touched rows.
+  float ftrl_l1 = 0.0f;
+  float ftrl_l2 = 0.0f;
+  float ftrl_beta = 1.0f;
+};
+
+struct TableOptions {
+  std::string name;
+  int64_t dim = 0;  // In [1, 4096].
+  uint64_t seed = 0;
+  float init_stddev = 0.01f;      // Normal(0, stddev); 0: zeros.
+  int64_t init_zero_columns = 0;  // Leading columns that start at zero.
+  SparseOptimizerOptions optimizer;
+  bool frozen = false;  // May change between runs.
+};
+
+// f32 optimizer values kept beside the weights: sgd 0, adagrad dim, row-wise
+// adagrad 1, adam 2 dim + 1 (moments, then the row's own step count), ftrl 2 dim.
+int64_t SlotDim(SparseOptimizerKind kind, int64_t dim);
+
+}  // namespace pagoda

@@ -1,0 +1,24 @@
+// Activations, forward and backward, f32, any shape.
+//    y = f(x);   dx = beta * dx + dy * f'(x), written in terms of y where possible.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/context.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+enum class Activation { kNone, kRelu, kSigmoid, kTanh, kGelu, kSilu, kLeakyRelu };
+
+// "relu" and so on; INVALID_ARGUMENT names the nearest.
+absl::StatusOr<Activation> ParseActivation(const std::string& name);
+
+absl::Status ActivationForward(Context& ctx, Activation f, const Tensor& x, const Tensor& y);
+// `x` may be absent for all but kGelu and kSilu.
+absl::Status ActivationBackward(Context& ctx, Activation f, const Tensor& x, const Tensor& y,
+                                const Tensor& dy, float beta, const Tensor& dx);
+
+}  // namespace pagoda

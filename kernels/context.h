@@ -1,0 +1,90 @@
+// What an operator needs beside its operands: a device, memory, threads.
+//
+// Every operator has the form (DESIGN ruling 11)
+//     absl::Status Op(Context& ctx, inputs..., preallocated outputs...);
+// runs in stream order on ctx's device, and never reads device values on the
+// host. Shapes and ragged offsets are known on the host before a step begins.
+//
+// Threads: one context is used by one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/random.h"
+#include "base/thread_pool.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+// Memory of one device. Implementations: context.cc (CPU, fake).
+class Allocator {
+ public:
+  virtual ~Allocator() = default;
+  // Uninitialised memory, 64-byte aligned; a size of 0 is legal.
+  //   RESOURCE_EXHAUSTED  the device or its budget is full (names both sizes)
+  virtual absl::StatusOr<std::shared_ptr<Buffer>> Allocate(int64_t size_bytes) = 0;
+  // Brackets an operator; the fake device opens its pages in between.
+  virtual void BeginAccess() {}
+  virtual void EndAccess() {}
+};
+
+class Context {
+ public:
+  // `pool` must outlive the context; results do not depend on its size.
+  //   UNIMPLEMENTED  this build has no such device
+  static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool);
+
+  Device device() const { return device_; }
+  ThreadPool& pool() { return *pool_; }
+  Allocator& allocator() { return *allocator_; }
+
+  // Matrix products read their operands in this type and add up in f32: kF32
+  // (default) or kBF16. Parameters and all other operators stay f32.
+  DType compute_dtype() const { return compute_dtype_; }
+  void set_compute_dtype(DType dtype) { compute_dtype_ = dtype; }
+
+  // New tensors on this device; Zeros is filled in stream order.
+  absl::StatusOr<Tensor> Empty(Shape shape, DType dtype = DType::kF32);
+  absl::StatusOr<Tensor> Zeros(Shape shape, DType dtype = DType::kF32);
+
+  // Copies between this device and host memory, complete on return.
+  //   INVALID_ARGUMENT  the byte sizes differ
+  absl::Status CopyFromHost(const void* host, int64_t size_bytes, const Tensor& to);
+  absl::Status CopyToHost(const Tensor& from, void* host, int64_t size_bytes);
+
+  template <typename T>
+  absl::StatusOr<Tensor> Upload(std::span<const T> host, Shape shape) {
+    PAGODA_ASSIGN_OR_RETURN(Tensor tensor, Empty(std::move(shape), DTypeOf<T>::value));
+    PAGODA_RETURN_IF_ERROR(
+        CopyFromHost(host.data(), static_cast<int64_t>(host.size_bytes()), tensor));
+    return tensor;
+  }
+
+ private:
+  Context(Device device, ThreadPool* pool, std::shared_ptr<Allocator> allocator)
+      : device_(device), pool_(pool), allocator_(std::move(allocator)) {}
+
+  Device device_;
+  ThreadPool* pool_;
+  std::shared_ptr<Allocator> allocator_;
+  DType compute_dtype_ = DType::kF32;
+};
+
+// Put first in every CPU operator: opens the device's memory until the end of
+// the scope. (A CUDA operator has no need of it.)
+class KernelScope {
+ public:
+  explicit KernelScope(Context& ctx) : allocator_(ctx.allocator()) { allocator_.BeginAccess(); }
+  ~KernelScope() { allocator_.EndAccess(); }
+  KernelScope(const KernelScope&) = delete;
+  KernelScope& operator=(const KernelScope&) = delete;
+
+ private:
+  Allocator& allocator_;
+};
+
+}  // namespace pagoda

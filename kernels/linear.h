@@ -1,0 +1,30 @@
+// A dense layer with fused bias and activation:
+//    y = f(x w^T + bias)      x [n, in], w [out, in], bias [out] or absent, y [n, out]
+// Only activations whose derivative is a function of y are fused: none, relu,
+// sigmoid, tanh. n = 0 is legal.
+#pragma once
+
+#include "absl/status/status.h"
+#include "kernels/activation.h"
+#include "kernels/context.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
+                           Activation activation, const Tensor& y);
+
+// Gradients; each output may be absent when not wanted. dx, dw, dbias = beta_* * old + new.
+struct LinearGradients {
+  Tensor dx;  // [n, in]
+  float beta_dx = 0.0f;
+  Tensor dw;  // [out, in]
+  float beta_dw = 0.0f;
+  Tensor dbias;  // [out]
+  float beta_dbias = 0.0f;
+};
+absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y,
+                            const Tensor& dy, Activation activation,
+                            const LinearGradients& gradients);
+
+}  // namespace pagoda

@@ -1,0 +1,26 @@
+// Softmax and log-softmax cross-entropy over the rows of x [n, m], in the
+// max-subtracted form.
+#pragma once
+
+#include "absl/status/status.h"
+#include "kernels/context.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+absl::Status SoftmaxForward(Context& ctx, const Tensor& x, const Tensor& y);
+// dx += y * (dy - sum(dy * y)).
+absl::Status SoftmaxBackward(Context& ctx, const Tensor& y, const Tensor& dy, const Tensor& dx);
+
+// Cross-entropy of row i against class targets[i] (i32 [n]; -1: the row is skipped):
+//   loss[i] = weights[i] * (log sum exp(x[i]) - x[i, target]);  weights [n] or absent
+// and probabilities [n, m] kept for backward.
+absl::Status SoftmaxCrossEntropyForward(Context& ctx, const Tensor& x, const Tensor& targets,
+                                        const Tensor& weights, const Tensor& loss,
+                                        const Tensor& probabilities);
+// dx += dloss[i] * weights[i] * (probabilities - onehot).
+absl::Status SoftmaxCrossEntropyBackward(Context& ctx, const Tensor& probabilities,
+                                         const Tensor& targets, const Tensor& weights,
+                                         const Tensor& dloss, const Tensor& dx);
+
+}  // namespace pagoda

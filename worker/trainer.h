@@ -1,0 +1,65 @@
+// The training loop: the sentence of docs/architecture.md, "the path of a batch",
+// with every stage one call.
+//
+// Threads: Run from one thread; RequestStop from any, also from a signal handler.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/allreduce.h"
+#include "worker/parameter_client.h"
+#include "worker/trainer_options.h"
+
+namespace pagoda {
+
+struct EvaluationResult {
+  int64_t samples = 0;
+  double auc = 0, gauc = 0, log_loss = 0, normalized_entropy = 0, calibration = 0;
+  double recall = 0, ndcg = 0;  // Retrieval, at top_k.
+  bool has_gauc = false;
+  bool retrieval = false;
+};
+
+struct TrainResult {
+  Step steps = 0;
+  double seconds = 0;  // In the loop.
+  int64_t samples = 0;
+  double last_loss = 0;
+  EvaluationResult best;  // By the chosen metric.
+  Step best_step = 0;
+  std::string final_cut;     // Directory; the best cut when early stopping chose one.
+  bool interrupted = false;  // RequestStop ended it; final_cut resumes it.
+};
+
+// Shown while training; calls come from the thread of Run.
+struct TrainObserver {
+  std::function<void(Step step, double loss, double grad_norm, double samples_per_second,
+                     double progress)>
+      on_log;
+  std::function<void(Step step, double loss)> on_step;  // Every step (tests, benchmarks).
+  std::function<void(Step step, const EvaluationResult&)> on_evaluation;
+  std::function<void(Step step, const std::string& cut)> on_cut;
+};
+
+class Trainer {
+ public:
+  // `client` is not yet open. With `resume_cut` (a job cut's directory) the job
+  // rewinds to it; `resume_cut` empty starts afresh.
+  //   INVALID_ARGUMENT     options, schema or data disagree
+  //   FAILED_PRECONDITION  the cut belongs to another job
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options,
+                                                         ParameterClient* client,
+                                                         AllReduce* allreduce,
+                                                         TrainObserver observer,
+                                                         const std::string& resume_cut);
+  virtual ~Trainer() = default;
+  virtual absl::StatusOr<TrainResult> Run() = 0;
+  // Ends the loop at the next step boundary, with a cut. Async-signal-safe.
+  virtual void RequestStop() = 0;
+};
+
+}  // namespace pagoda

@@ -1,0 +1,77 @@
+// A training job as the trainer sees it: filled from the job file by deploy/.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "algorithms/nn/feature_schema.h"
+#include "algorithms/nn/model_options.h"
+#include "algorithms/nn/optimizer.h"
+#include "kernels/tensor.h"
+#include "proto/parameter_server.pb.h"
+#include "worker/data_options.h"
+
+namespace pagoda {
+
+struct SparseOptions {
+  proto::TableSpec::Optimizer optimizer;  // For every table unless overridden.
+  float init_stddev = 0.01f;
+  struct Override {
+    std::string table;
+    proto::TableSpec::Optimizer optimizer;
+    bool frozen = false;
+  };
+  std::vector<Override> overrides;
+};
+
+struct EvaluationOptions {
+  DataOptions data;  // No files: no evaluation.
+  int64_t batch_size = 4096;
+  int64_t every_steps = 0;     // 0: at the end of each epoch.
+  std::string metric = "auc";  // For early stopping: auc | gauc | log_loss | recall | ndcg
+  int64_t patience = 0;        // Evaluations without gain before stopping; 0: never.
+  int64_t top_k = 10;          // Retrieval.
+  DataOptions items;           // Retrieval: the corpus, one row per item.
+};
+
+// One stage of training; a job has one or more (today: one).
+struct StageOptions {
+  std::string name = "train";
+  DataOptions data;
+  int64_t epochs = 1;
+  int64_t steps_max = 0;  // 0: no limit
+  std::vector<std::string> frozen_tables;
+  std::vector<std::string> frozen_groups;  // Dense parameter groups.
+};
+
+struct TrainerOptions {
+  std::string job;  // Name, and salt of every random key.
+  uint64_t seed = 1;
+  std::string output_dir;  // Cuts, TensorBoard files, logs.
+  FeatureSchema schema;
+  std::string model;  // FindModel() name
+  ModelOptions model_options;
+  std::vector<StageOptions> stages;
+  EvaluationOptions evaluation;
+
+  std::string mode = "sync";     // sync | async
+  int64_t batch_size = 4096;     // Global samples per step.
+  int64_t pull_ahead = 2;        // Batches pulled while one trains (async).
+  int64_t pushes_in_flight = 2;  // async
+  SparseOptions sparse;
+  DenseOptimizerOptions dense;
+  ScheduleOptions schedule;  // For dense and sparse rates alike.
+
+  Device device;
+  DType compute_dtype = DType::kF32;
+  int num_threads = 2;
+
+  int64_t checkpoint_every_steps = 0;  // 0: only at the end and on Ctrl-C.
+  int64_t checkpoints_kept = 2;        // Beside the best one.
+  int64_t log_every_steps = 100;
+  std::string on_nonfinite = "stop";  // stop | skip
+  int64_t nonfinite_steps_max = 10;   // skip: more is an error.
+};
+
+}  // namespace pagoda

@@ -5,11 +5,11 @@ target_include_directories(pagoda_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(pagoda_flags INTERFACE -Wall -Wextra -Wshadow -Wno-unused-parameter
                        -fno-math-errno -ffp-contract=off)
 if(PAGODA_SANITIZE STREQUAL "address")
-  target_compile_options(pagoda_flags INTERFACE -fsanitize=address,undefined
+  target_compile_options(pagoda_flags INTERFACE -O1 -fsanitize=address,undefined
                          -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
   target_link_options(pagoda_flags INTERFACE -fsanitize=address,undefined)
 elseif(PAGODA_SANITIZE STREQUAL "thread")
-  target_compile_options(pagoda_flags INTERFACE -fsanitize=thread -g1)
+  target_compile_options(pagoda_flags INTERFACE -O1 -fsanitize=thread -g1)
   target_link_options(pagoda_flags INTERFACE -fsanitize=thread)
 endif()
 
@@ -19,6 +19,9 @@ function(pagoda_library name)
   target_link_libraries(${name} PUBLIC pagoda_flags ${ARG_DEPS})
 endfunction()
 
+# `ninja unit_tests` builds what `ctest -L unit` runs.
+add_custom_target(unit_tests)
+
 # A Catch2 executable, registered with ctest test by test.
 function(pagoda_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
@@ -26,6 +29,9 @@ function(pagoda_test name)
   target_link_libraries(${name} PRIVATE pagoda_catch_main ${ARG_DEPS})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if("unit" IN_LIST ARG_LABELS)
+    add_dependencies(unit_tests ${name})
   endif()
   catch_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}: "
                        PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})

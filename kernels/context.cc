@@ -1,0 +1,347 @@
+#include "kernels/context.h"
+
+#include <sys/mman.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace pagoda {
+namespace {
+
+constexpr int64_t kAlignment = 64;  // A cache line, and the widest vector.
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kExactBlocks = true;  // Own heap blocks: red zones and use-after-free reports.
+#else
+constexpr bool kExactBlocks = false;
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || !defined(NDEBUG)
+constexpr bool kFillWithNan = true;  // Reading what nobody wrote then shows up in the results.
+#else
+constexpr bool kFillWithNan = false;
+#endif
+
+// Rounds up to a size class: four per power of two, so that at most a quarter
+// of a block is wasted and tensors whose sizes vary a little share blocks.
+int64_t SizeClass(int64_t size_bytes) {
+  if (size_bytes <= 4 * kAlignment) {
+    return std::max<int64_t>(kAlignment, (size_bytes + kAlignment - 1) / kAlignment * kAlignment);
+  }
+  const int64_t step = int64_t{1} << (std::bit_width(static_cast<uint64_t>(size_bytes - 1)) - 3);
+  return (size_bytes + step - 1) / step * step;
+}
+
+// Blocks of host memory, kept for reuse when freed: a large block that went
+// back to the system would page-fault again at each training step. Free blocks
+// never hold more bytes than were once in use together. Threads: any.
+class BlockCache {
+ public:
+  ~BlockCache() {
+    for (auto& [size, blocks] : free_) {
+      for (void* block : blocks) Release(block, size);
+    }
+  }
+
+  // A block of SizeClass `size` bytes, or null when the system has none.
+  void* Take(int64_t size) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    void* block = nullptr;
+    auto found = free_.find(size);
+    if (found != free_.end() && !found->second.empty()) {
+      block = found->second.back();
+      found->second.pop_back();
+      free_bytes_ -= size;
+    } else {
+      block = Obtain(size);
+      if (block == nullptr) return nullptr;
+    }
+    used_bytes_ += size;
+    peak_bytes_ = std::max(peak_bytes_, used_bytes_);
+    return block;
+  }
+
+  void Give(void* block, int64_t size) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    used_bytes_ -= size;
+    if (kExactBlocks || free_bytes_ + size > peak_bytes_) {
+      Release(block, size);
+      return;
+    }
+    free_[size].push_back(block);
+    free_bytes_ += size;
+  }
+
+  int64_t used_bytes() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return used_bytes_;
+  }
+
+ private:
+  // From here on a block is mapped by itself, on huge pages where the system has them.
+  static constexpr int64_t kMapBytes = int64_t{4} << 20;
+
+  static void* Obtain(int64_t size) {
+    if (kExactBlocks || size < kMapBytes) {
+      return ::operator new (static_cast<size_t>(size), std::align_val_t{kAlignment}, std::nothrow);
+    }
+    void* block = mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    madvise(block, static_cast<size_t>(size), MADV_HUGEPAGE);
+    return block;
+  }
+
+  static void Release(void* block, int64_t size) {
+    if (kExactBlocks || size < kMapBytes) {
+      ::operator delete (block, std::align_val_t{kAlignment});
+    } else {
+      munmap(block, static_cast<size_t>(size));
+    }
+  }
+
+  std::mutex mutex_;
+  std::map<int64_t, std::vector<void*>> free_;
+  int64_t free_bytes_ = 0;
+  int64_t used_bytes_ = 0;
+  int64_t peak_bytes_ = 0;
+};
+
+struct CpuBuffer : Buffer {
+  ~CpuBuffer() override {
+    if (bytes != nullptr) cache->Give(bytes, block_bytes);
+  }
+  std::shared_ptr<BlockCache> cache;  // Outlives the context with its last tensor.
+  int64_t block_bytes = 0;
+};
+
+class CpuAllocator : public Allocator {
+ public:
+  explicit CpuAllocator(Device device) : device_(device), cache_(std::make_shared<BlockCache>()) {}
+
+  absl::StatusOr<std::shared_ptr<Buffer>> Allocate(int64_t size_bytes) override {
+    PAGODA_CHECK(size_bytes >= 0);
+    const int64_t block_bytes =
+        kExactBlocks ? std::max<int64_t>(size_bytes, 1) : SizeClass(size_bytes);
+    auto buffer = std::make_shared<CpuBuffer>();
+    buffer->bytes = cache_->Take(block_bytes);
+    if (buffer->bytes == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat("out of memory: a tensor of ", size_bytes,
+                                                       " bytes beside ", cache_->used_bytes(),
+                                                       " bytes in use"));
+    }
+    if (kFillWithNan) std::memset(buffer->bytes, 0xff, static_cast<size_t>(size_bytes));
+    buffer->block_bytes = block_bytes;
+    buffer->size_bytes = size_bytes;
+    buffer->device = device_;
+    buffer->cache = cache_;
+    return std::shared_ptr<Buffer>(std::move(buffer));
+  }
+
+ private:
+  Device device_;
+  std::shared_ptr<BlockCache> cache_;
+};
+
+// The fake device's memory: one reserved range of addresses that faults when
+// touched, except between Open and Close (which nest). Threads: any, but a
+// range opened by one thread is open to all.
+class FakeArena {
+ public:
+  // Address space only: pages cost memory when first written.
+  static constexpr int64_t kArenaBytes = int64_t{8} << 30;
+
+  ~FakeArena() {
+    if (base_ != nullptr) munmap(base_, kArenaBytes);
+  }
+
+  absl::Status Reserve() {
+    void* base =
+        mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+      return absl::ResourceExhaustedError(absl::StrCat("fake device: cannot reserve ", kArenaBytes,
+                                                       " bytes of addresses: ", strerror(errno)));
+    }
+    base_ = static_cast<char*>(base);
+    return absl::OkStatus();
+  }
+
+  // Filled with 0xff (NaN), so that a result made of what nobody wrote is seen.
+  void* Take(int64_t size) {
+    Open();
+    std::lock_guard<std::mutex> lock(mutex_);
+    void* block = nullptr;
+    std::vector<void*>& blocks = free_[size];
+    if (!blocks.empty()) {
+      block = blocks.back();
+      blocks.pop_back();
+    } else if (top_ + size <= kArenaBytes) {
+      block = base_ + top_;
+      top_ += size;
+    }
+    if (block != nullptr) std::memset(block, 0xff, static_cast<size_t>(size));
+    CloseLocked();
+    return block;
+  }
+
+  void Give(void* block, int64_t size) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_[size].push_back(block);
+  }
+
+  void Open() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (open_++ == 0) Protect(PROT_READ | PROT_WRITE);
+  }
+
+  void Close() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    CloseLocked();
+  }
+
+  int64_t top() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return top_;
+  }
+
+ private:
+  void CloseLocked() {
+    PAGODA_CHECK(open_ > 0);
+    if (--open_ == 0) Protect(PROT_NONE);
+  }
+
+  void Protect(int protection) { PAGODA_CHECK(mprotect(base_, kArenaBytes, protection) == 0); }
+
+  std::mutex mutex_;
+  char* base_ = nullptr;
+  int64_t top_ = 0;
+  int open_ = 0;
+  std::map<int64_t, std::vector<void*>> free_;
+};
+
+struct FakeBuffer : Buffer {
+  ~FakeBuffer() override {
+    if (bytes != nullptr) arena->Give(bytes, block_bytes);
+  }
+  std::shared_ptr<FakeArena> arena;
+  int64_t block_bytes = 0;
+};
+
+class FakeAllocator : public Allocator {
+ public:
+  FakeAllocator(Device device, std::shared_ptr<FakeArena> arena)
+      : device_(device), arena_(std::move(arena)) {}
+
+  absl::StatusOr<std::shared_ptr<Buffer>> Allocate(int64_t size_bytes) override {
+    PAGODA_CHECK(size_bytes >= 0);
+    const int64_t block_bytes = SizeClass(size_bytes);
+    auto buffer = std::make_shared<FakeBuffer>();
+    buffer->bytes = arena_->Take(block_bytes);
+    if (buffer->bytes == nullptr) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "fake device: a tensor of ", size_bytes, " bytes does not fit: ", arena_->top(), " of ",
+          FakeArena::kArenaBytes, " bytes are in use"));
+    }
+    buffer->block_bytes = block_bytes;
+    buffer->size_bytes = size_bytes;
+    buffer->device = device_;
+    buffer->arena = arena_;
+    return std::shared_ptr<Buffer>(std::move(buffer));
+  }
+
+  void BeginAccess() override { arena_->Open(); }
+  void EndAccess() override { arena_->Close(); }
+
+ private:
+  Device device_;
+  std::shared_ptr<FakeArena> arena_;
+};
+
+// Bytes of a tensor, or INVALID_ARGUMENT for a shape that none can have.
+absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
+  int64_t bytes = SizeOf(dtype);
+  bool empty = false;
+  for (int64_t size : shape) {
+    if (size < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a tensor of shape ", ShapeString(shape), " has a negative size"));
+    }
+    if (size == 0) {
+      empty = true;
+    } else if (__builtin_mul_overflow(bytes, size, &bytes) ||
+               bytes > std::numeric_limits<int64_t>::max() / 4) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a tensor of shape ", ShapeString(shape), " has too many elements"));
+    }
+  }
+  return empty ? 0 : bytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool) {
+  PAGODA_CHECK(pool != nullptr);
+  switch (device.kind) {
+    case DeviceKind::kCpu:
+      return std::unique_ptr<Context>(
+          new Context(device, pool, std::make_shared<CpuAllocator>(device)));
+    case DeviceKind::kFake: {
+      auto arena = std::make_shared<FakeArena>();
+      PAGODA_RETURN_IF_ERROR(arena->Reserve());
+      return std::unique_ptr<Context>(
+          new Context(device, pool, std::make_shared<FakeAllocator>(device, std::move(arena))));
+    }
+    case DeviceKind::kEmulated:
+    case DeviceKind::kCuda: break;
+  }
+  return absl::UnimplementedError("this build of Pagoda has no GPU kernels: use device = \"cpu\"");
+}
+
+absl::StatusOr<Tensor> Context::Empty(Shape shape, DType dtype) {
+  PAGODA_ASSIGN_OR_RETURN(const int64_t bytes, ByteSize(shape, dtype));
+  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Buffer> buffer, allocator_->Allocate(bytes));
+  return Tensor(std::move(buffer), std::move(shape), dtype);
+}
+
+absl::StatusOr<Tensor> Context::Zeros(Shape shape, DType dtype) {
+  PAGODA_ASSIGN_OR_RETURN(Tensor tensor, Empty(std::move(shape), dtype));
+  KernelScope scope(*this);
+  std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.size() * SizeOf(dtype)));
+  return tensor;
+}
+
+absl::Status Context::CopyFromHost(const void* host, int64_t size_bytes, const Tensor& to) {
+  const int64_t bytes = to.size() * SizeOf(to.dtype());
+  if (bytes != size_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("CopyFromHost: ", size_bytes,
+                                                   " bytes for a tensor ", ShapeString(to.shape()),
+                                                   " of ", bytes, " bytes"));
+  }
+  if (bytes == 0) return absl::OkStatus();
+  KernelScope scope(*this);
+  std::memcpy(to.raw(), host, static_cast<size_t>(bytes));
+  return absl::OkStatus();
+}
+
+absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_bytes) {
+  const int64_t bytes = from.size() * SizeOf(from.dtype());
+  if (bytes != size_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("CopyToHost: a tensor ",
+                                                   ShapeString(from.shape()), " of ", bytes,
+                                                   " bytes into ", size_bytes, " bytes"));
+  }
+  if (bytes == 0) return absl::OkStatus();
+  KernelScope scope(*this);
+  std::memcpy(host, from.raw(), static_cast<size_t>(bytes));
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

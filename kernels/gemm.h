@@ -1,0 +1,69 @@
+// Matrix products for the operators of this folder: the door to OpenBLAS and
+// oneDNN, and the way a product is cut up for the thread pool.
+//
+// Operands are in one of three forms, chosen once per operator call from the
+// context's compute type and the CPU. Sums are f32 in all of them.
+//   kF32         f32, as they are: OpenBLAS
+//   kRoundedF32  f32 that hold bf16 values: OpenBLAS. A product of two bf16 is
+//                exact in f32, so this is what bf16 means on a CPU without AMX,
+//                where it is faster than emulated bf16 instructions.
+//   kBF16        bf16: oneDNN on AMX
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/context.h"
+
+namespace pagoda {
+
+enum class GemmForm : uint8_t { kF32, kRoundedF32, kBF16 };
+
+// The form for operands of a context with this compute type, on this CPU.
+GemmForm GemmFormFor(DType compute_dtype);
+
+// Bytes of one operand element.
+constexpr int64_t GemmElementBytes(GemmForm form) {
+  return form == GemmForm::kBF16 ? 2 : 4;
+}
+
+// Writes `count` values in `form` to `to`, rounded to nearest even. kF32: a copy.
+void ConvertForGemm(GemmForm form, const float* from, int64_t count, void* to);
+
+// `count` values in `form`: `from` itself for kF32, else `scratch`, filled.
+inline const void* OperandForGemm(GemmForm form, const float* from, int64_t count, void* scratch) {
+  if (form == GemmForm::kF32) return from;
+  ConvertForGemm(form, from, count, scratch);
+  return scratch;
+}
+
+// c = a * b + beta * c with a [m, k], b [k, n], c [m, n], row-major. A stride is
+// the distance between rows as stored, in elements: a transposed a is stored
+// [k, m], a transposed b [n, k]. With beta == 0 c is not read. Sizes may be 0.
+struct GemmArgs {
+  int64_t m = 0, n = 0, k = 0;
+  const void* a = nullptr;
+  int64_t a_stride = 0;
+  bool a_transposed = false;
+  const void* b = nullptr;
+  int64_t b_stride = 0;
+  bool b_transposed = false;
+  float* c = nullptr;
+  int64_t c_stride = 0;
+  float beta = 0.0f;
+};
+
+// On the calling thread alone. Threads: any, at once.
+void Gemm(GemmForm form, const GemmArgs& args);
+
+// On ctx's pool: c in tiles, and a long sum over few tiles in pieces of k added
+// in order. Tiles and pieces depend on the sizes alone, so the result has the
+// same bits for any number of threads.
+//   RESOURCE_EXHAUSTED  no memory for partial sums
+absl::Status ParallelGemm(Context& ctx, GemmForm form, const GemmArgs& args);
+
+// Memory for one thread's pieces, at least `size_bytes`, 64-byte aligned; valid
+// until the thread asks again for the same `slot` (0 or 1).
+void* ThreadScratch(int slot, int64_t size_bytes);
+
+}  // namespace pagoda

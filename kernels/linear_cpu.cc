@@ -1,0 +1,269 @@
+// Forward: pieces of rows, one thread each: product, then bias and activation
+// while the piece is in cache.
+// Backward, pass 1, pieces of rows: dz = dy * f'(y), the piece's sum of dz for
+// dbias, and dx = dz w. Pass 2: dw = dz^T x in tiles over the whole batch.
+#include "kernels/linear.h"
+
+#include <vector>
+
+#include "kernels/check.h"
+#include "kernels/chunks.h"
+#include "kernels/gemm.h"
+#include "kernels/simd.h"
+
+namespace pagoda {
+namespace {
+
+// A piece of y of 128 x 512 f32 is 256 KiB: it stays in L2 between the product
+// and the epilogue. Narrow layers take more rows, to be worth a thread's while.
+int64_t LinearRows(int64_t in, int64_t out) {
+  constexpr int64_t kRows = 128;
+  constexpr int64_t kRowsNarrow = 512;
+  return in * out >= 16384 ? kRows : kRowsNarrow;
+}
+
+PAGODA_SIMD_CLONES
+void BiasNone(float* y, const float* bias, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) y[j] += bias[j];
+}
+PAGODA_SIMD_CLONES
+void BiasRelu(float* y, const float* bias, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) {
+    const float z = y[j] + bias[j];
+    y[j] = z < 0.0f ? 0.0f : z;  // NaN stays NaN.
+  }
+}
+PAGODA_SIMD_CLONES
+void BiasSigmoid(float* y, const float* bias, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) y[j] = VectorSigmoid(y[j] + bias[j]);
+}
+PAGODA_SIMD_CLONES
+void BiasTanh(float* y, const float* bias, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) y[j] = VectorTanh(y[j] + bias[j]);
+}
+
+void BiasActivation(Activation activation, const float* bias, int64_t rows, int64_t n, float* y) {
+  for (int64_t i = 0; i < rows; ++i) {
+    float* row = y + i * n;
+    switch (activation) {
+      case Activation::kRelu: BiasRelu(row, bias, n); break;
+      case Activation::kSigmoid: BiasSigmoid(row, bias, n); break;
+      case Activation::kTanh: BiasTanh(row, bias, n); break;
+      default: BiasNone(row, bias, n); break;
+    }
+  }
+}
+
+PAGODA_SIMD_CLONES
+void SlopeRelu(const float* y, const float* dy, int64_t n, float* dz) {
+  for (int64_t j = 0; j < n; ++j) dz[j] = y[j] > 0.0f ? dy[j] : 0.0f;
+}
+PAGODA_SIMD_CLONES
+void SlopeSigmoid(const float* y, const float* dy, int64_t n, float* dz) {
+  for (int64_t j = 0; j < n; ++j) dz[j] = dy[j] * (y[j] * (1.0f - y[j]));
+}
+PAGODA_SIMD_CLONES
+void SlopeTanh(const float* y, const float* dy, int64_t n, float* dz) {
+  for (int64_t j = 0; j < n; ++j) dz[j] = dy[j] * (1.0f - y[j] * y[j]);
+}
+
+void Slope(Activation activation, const float* y, const float* dy, int64_t n, float* dz) {
+  switch (activation) {
+    case Activation::kRelu: SlopeRelu(y, dy, n, dz); return;
+    case Activation::kSigmoid: SlopeSigmoid(y, dy, n, dz); return;
+    case Activation::kTanh: SlopeTanh(y, dy, n, dz); return;
+    default: return;
+  }
+}
+
+PAGODA_SIMD_CLONES
+void AddRows(const float* x, int64_t rows, int64_t n, float* sum) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < n; ++j) sum[j] += x[i * n + j];
+  }
+}
+
+bool Fusable(Activation activation) {
+  return activation == Activation::kNone || activation == Activation::kRelu ||
+         activation == Activation::kSigmoid || activation == Activation::kTanh;
+}
+
+constexpr const char* kNotFusable =
+    "only none, relu, sigmoid and tanh can be fused into a dense layer";
+
+}  // namespace
+
+absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
+                           Activation activation, const Tensor& y) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "LinearForward");
+  check.That(Fusable(activation), kNotFusable).Rank("x", x, 2).Rank("w", w, 2);
+  if (!check.ok()) return check.status();
+  const int64_t n = x.dim(0), in = x.dim(1), out = w.dim(0);
+  check.Has("w", w, {out, in}).HasOrAbsent("bias", bias, {out}).Has("y", y, {n, out});
+  if (!check.ok()) return check.status();
+
+  const GemmForm form = GemmFormFor(ctx.compute_dtype());
+  const int64_t bytes = GemmElementBytes(form);
+  std::vector<float> no_bias;
+  if (bias.absent()) no_bias.assign(static_cast<size_t>(out), 0.0f);
+  const float* bias_data = bias.absent() ? no_bias.data() : bias.data<float>();
+  const bool epilogue = !bias.absent() || activation != Activation::kNone;
+  const void* w_data =
+      OperandForGemm(form, w.data<float>(), w.size(),
+                     form == GemmForm::kF32 ? nullptr : ThreadScratch(1, w.size() * bytes));
+  ForChunks(ctx, n, LinearRows(in, out), [&](int64_t, int64_t begin, int64_t end) {
+    const int64_t rows = end - begin;
+    const float* x_rows = x.data<float>() + begin * in;
+    GemmArgs gemm;
+    gemm.m = rows;
+    gemm.n = out;
+    gemm.k = in;
+    gemm.a = form == GemmForm::kF32
+                 ? x_rows
+                 : OperandForGemm(form, x_rows, rows * in, ThreadScratch(0, rows * in * bytes));
+    gemm.a_stride = in;
+    gemm.b = w_data;
+    gemm.b_stride = in;
+    gemm.b_transposed = true;
+    gemm.c = y.data<float>() + begin * out;
+    gemm.c_stride = out;
+    Gemm(form, gemm);
+    if (epilogue) BiasActivation(activation, bias_data, rows, out, gemm.c);
+  });
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Everything both passes of the backward step use.
+struct Backward {
+  GemmForm form;
+  int64_t n, in, out;
+  Tensor dz;        // f32 [n, out] when the activation changes dy
+  Tensor dz_form;   // dz in `form`, unless that is f32
+  Tensor x_form;    // x likewise
+  Tensor w_form;    // w likewise
+  Tensor bias_sum;  // [pieces, out]
+};
+
+absl::StatusOr<Tensor> EmptyInForm(Context& ctx, GemmForm form, int64_t count) {
+  return ctx.Empty({count}, GemmElementBytes(form) == 2 ? DType::kBF16 : DType::kF32);
+}
+
+// Row `row` of a [*, width] operand: of `converted` where there is one.
+const void* RowOf(GemmForm form, const Tensor& plain, const Tensor& converted, int64_t row,
+                  int64_t width) {
+  if (converted.absent()) return plain.data<float>() + row * width;
+  return static_cast<const char*>(converted.raw()) + row * width * GemmElementBytes(form);
+}
+
+absl::Status AllocateBackward(Context& ctx, Activation activation, const LinearGradients& gradients,
+                              int64_t num_pieces, Backward* b) {
+  if (activation != Activation::kNone) {
+    PAGODA_ASSIGN_OR_RETURN(b->dz, ctx.Empty({b->n, b->out}));
+  }
+  if (!gradients.dbias.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(b->bias_sum, ctx.Zeros({num_pieces, b->out}));
+  }
+  if (b->form == GemmForm::kF32) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(b->dz_form, EmptyInForm(ctx, b->form, b->n * b->out));
+  if (!gradients.dx.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(b->w_form, EmptyInForm(ctx, b->form, b->out * b->in));
+  }
+  if (!gradients.dw.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(b->x_form, EmptyInForm(ctx, b->form, b->n * b->in));
+  }
+  return absl::OkStatus();
+}
+
+// Pass 1 for rows [begin, end).
+void BackwardRows(const Tensor& x, const Tensor& w, const Tensor& y, const Tensor& dy,
+                  Activation activation, const LinearGradients& gradients, const Backward& b,
+                  int64_t index, int64_t begin, int64_t end) {
+  const int64_t rows = end - begin;
+  const float* dz = dy.data<float>() + begin * b.out;
+  if (!b.dz.absent()) {
+    float* to = b.dz.data<float>() + begin * b.out;
+    Slope(activation, y.data<float>() + begin * b.out, dz, rows * b.out, to);
+    dz = to;
+  }
+  if (!b.bias_sum.absent()) AddRows(dz, rows, b.out, b.bias_sum.data<float>() + index * b.out);
+  const int64_t bytes = GemmElementBytes(b.form);
+  if (!b.dz_form.absent()) {
+    ConvertForGemm(b.form, dz, rows * b.out,
+                   static_cast<char*>(b.dz_form.raw()) + begin * b.out * bytes);
+  }
+  if (!b.x_form.absent()) {
+    ConvertForGemm(b.form, x.data<float>() + begin * b.in, rows * b.in,
+                   static_cast<char*>(b.x_form.raw()) + begin * b.in * bytes);
+  }
+  if (gradients.dx.absent()) return;
+  GemmArgs gemm;
+  gemm.m = rows;
+  gemm.n = b.in;
+  gemm.k = b.out;
+  gemm.a = RowOf(b.form, b.dz.absent() ? dy : b.dz, b.dz_form, begin, b.out);
+  gemm.a_stride = b.out;
+  gemm.b = RowOf(b.form, w, b.w_form, 0, b.in);
+  gemm.b_stride = b.in;
+  gemm.c = gradients.dx.data<float>() + begin * b.in;
+  gemm.c_stride = b.in;
+  gemm.beta = gradients.beta_dx;
+  Gemm(b.form, gemm);
+}
+
+void FinishBias(const Backward& b, int64_t num_pieces, const LinearGradients& gradients) {
+  const float* sums = b.bias_sum.data<float>();
+  float* dbias = gradients.dbias.data<float>();
+  for (int64_t j = 0; j < b.out; ++j) {
+    float sum = 0.0f;
+    for (int64_t p = 0; p < num_pieces; ++p) sum += sums[p * b.out + j];
+    dbias[j] = gradients.beta_dbias == 0.0f ? sum : gradients.beta_dbias * dbias[j] + sum;
+  }
+}
+
+}  // namespace
+
+absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y,
+                            const Tensor& dy, Activation activation,
+                            const LinearGradients& gradients) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "LinearBackward");
+  check.That(Fusable(activation), kNotFusable).Rank("x", x, 2).Rank("w", w, 2);
+  if (!check.ok()) return check.status();
+  Backward b;
+  b.form = GemmFormFor(ctx.compute_dtype());
+  b.n = x.dim(0);
+  b.in = x.dim(1);
+  b.out = w.dim(0);
+  check.Has("w", w, {b.out, b.in}).Has("y", y, {b.n, b.out}).Has("dy", dy, {b.n, b.out});
+  check.HasOrAbsent("dx", gradients.dx, {b.n, b.in}).HasOrAbsent("dw", gradients.dw, {b.out, b.in});
+  check.HasOrAbsent("dbias", gradients.dbias, {b.out});
+  if (!check.ok()) return check.status();
+
+  const int64_t chunk = LinearRows(b.in, b.out);
+  const int64_t num_pieces = NumChunks(b.n, chunk);
+  PAGODA_RETURN_IF_ERROR(AllocateBackward(ctx, activation, gradients, num_pieces, &b));
+  if (!b.w_form.absent()) ConvertForGemm(b.form, w.data<float>(), w.size(), b.w_form.raw());
+  ForChunks(ctx, b.n, chunk, [&](int64_t index, int64_t begin, int64_t end) {
+    BackwardRows(x, w, y, dy, activation, gradients, b, index, begin, end);
+  });
+  if (!gradients.dbias.absent()) FinishBias(b, num_pieces, gradients);
+  if (gradients.dw.absent()) return absl::OkStatus();
+  GemmArgs gemm;
+  gemm.m = b.out;
+  gemm.n = b.in;
+  gemm.k = b.n;
+  gemm.a = RowOf(b.form, b.dz.absent() ? dy : b.dz, b.dz_form, 0, b.out);
+  gemm.a_stride = b.out;
+  gemm.a_transposed = true;
+  gemm.b = RowOf(b.form, x, b.x_form, 0, b.in);
+  gemm.b_stride = b.in;
+  gemm.c = gradients.dw.data<float>();
+  gemm.c_stride = b.in;
+  gemm.beta = gradients.beta_dw;
+  return ParallelGemm(ctx, b.form, gemm);
+}
+
+}  // namespace pagoda

@@ -4,7 +4,12 @@
 //    segment s = sample * num_features + k, feature k of this table in this lookup
 //    out[sample, columns[k], :] = pool over i in [offsets[s], offsets[s+1]) of rows[inverse[i], :]
 // An empty segment pools to zero. sqrtn divides by sqrt(count).
+//
+// Values inside inverse, offsets and occurrence arrays are trusted: PrepareBatch
+// makes them. Shapes, columns and pooling values are checked.
 #pragma once
+
+#include <span>
 
 #include "absl/status/status.h"
 #include "kernels/context.h"
@@ -31,6 +36,19 @@ absl::Status EmbeddingBagForward(Context& ctx, const Tensor& rows, const Embeddi
 // drows[u, :] = beta * drows[u, :] + sum over occurrences s of scale(s) * dout[sample, column, :].
 absl::Status EmbeddingBagBackward(Context& ctx, const Tensor& dout, const EmbeddingBagIndex& index,
                                   float beta, const Tensor& drows);
+
+// One table's part of a lookup.
+struct EmbeddingBagTable {
+  Tensor rows;  // [num_unique, dim]; in Backward the gradient, written
+  EmbeddingBagIndex index;
+};
+// The two operators above for all tables of a lookup in one parallel loop: a
+// lookup over 26 tables costs one wake-up of the threads instead of 26.
+//   INVALID_ARGUMENT  shapes disagree, or the tables differ in batch
+absl::Status EmbeddingBagsForward(Context& ctx, std::span<const EmbeddingBagTable> tables,
+                                  const Tensor& out);
+absl::Status EmbeddingBagsBackward(Context& ctx, const Tensor& dout,
+                                   std::span<const EmbeddingBagTable> tables, float beta);
 
 // out[i, :] = rows[inverse[i], :] for a sequence; out [nnz, dim].
 absl::Status GatherRows(Context& ctx, const Tensor& rows, const Tensor& inverse, const Tensor& out);

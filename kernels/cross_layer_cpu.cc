@@ -1,0 +1,234 @@
+// Cross layers on the host. Contract: cross_layer.h.
+//
+// v2 is element-wise and memory-bound: forward moves 4 operands, backward up to 9,
+// of 4 * n * d bytes. v1 needs a dot product per row first; the row is then in
+// cache. dw and db are sums over rows: each piece of rows sums its own, and the
+// pieces are added in order.
+// Gradients may share memory (x0 is x in a first layer), so each one is read,
+// added to and written before the next.
+#include "kernels/cross_layer.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/check.h"
+#include "kernels/chunks.h"
+#include "kernels/vector_lanes.h"
+
+namespace pagoda {
+namespace {
+
+struct CrossV1Args {
+  const float* x0;  // [n, d]
+  const float* x;   // [n, d]
+  const float* w;   // [d]
+  const float* b;   // [d]
+  float* y;         // [n, d]; the gradient in backward
+  float* xw;        // [n]
+  float* dx0;       // [n, d], or null
+  float* dx;        // [n, d], or null
+  float* dw;        // [d] partial sum of the piece, or null
+  float* db;        // [d] partial sum of the piece, or null
+  int64_t d;
+};
+
+// <p, q> of d elements; one sum per lane, then across lanes.
+template <int kLanes>
+PAGODA_INLINE float Dot(const float* p, const float* q, int64_t d) {
+  float total = 0.0f;
+  Lanes<kLanes> sum = {};
+  int64_t c = 0;
+  for (; c + kLanes <= d; c += kLanes) sum += *At<kLanes>(p + c) * *At<kLanes>(q + c);
+  for (; c < d; ++c) total += p[c] * q[c];
+  return total + SumOfLanes<kLanes>(sum);
+}
+
+// to += value, unless `to` is null.
+template <int kWidth>
+PAGODA_INLINE void AddTo(float* to, int64_t c, const Lanes<kWidth>& value) {
+  if (to != nullptr) *At<kWidth>(to + c) += value;
+}
+
+template <int kLanes>
+PAGODA_INLINE void CrossV1ForwardRows(const CrossV1Args& a, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* x0 = a.x0 + i * a.d;
+    const float* x = a.x + i * a.d;
+    float* y = a.y + i * a.d;
+    const float xw = Dot<kLanes>(x, a.w, a.d);
+    a.xw[i] = xw;
+    ForEachColumnBlock<kLanes>(
+        0, a.d, [&](auto lanes, int64_t c) __attribute__((always_inline)) {
+          constexpr int kWidth = decltype(lanes)::value;
+          *At<kWidth>(y + c) = *At<kWidth>(x0 + c) * xw + *At<kWidth>(a.b + c) + *At<kWidth>(x + c);
+        });
+  }
+}
+PAGODA_VECTOR_VERSIONS(CrossV1ForwardRows, CrossV1Args)
+
+template <int kLanes>
+PAGODA_INLINE void CrossV1BackwardRows(const CrossV1Args& a, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t row = i * a.d;
+    const float dxw = Dot<kLanes>(a.y + row, a.x0 + row, a.d);
+    const float xw = a.xw[i];
+    ForEachColumnBlock<kLanes>(
+        0, a.d, [&](auto lanes, int64_t c) __attribute__((always_inline)) {
+          constexpr int kWidth = decltype(lanes)::value;
+          const Lanes<kWidth> dy = *At<kWidth>(a.y + row + c);
+          AddTo<kWidth>(a.dw, c, *At<kWidth>(a.x + row + c) * dxw);
+          AddTo<kWidth>(a.db, c, dy);
+          AddTo<kWidth>(a.dx0, row + c, dy * xw);
+          AddTo<kWidth>(a.dx, row + c, dy + *At<kWidth>(a.w + c) * dxw);
+        });
+  }
+}
+PAGODA_VECTOR_VERSIONS(CrossV1BackwardRows, CrossV1Args)
+
+struct CrossV2Args {
+  const float* x0;
+  const float* u;
+  const float* x;  // Forward only.
+  float* y;        // The gradient in backward.
+  float* dx0;      // Each may be null.
+  float* du;
+  float* dx;
+};
+
+template <int kLanes>
+PAGODA_INLINE void CrossV2ForwardRange(const CrossV2Args& a, int64_t begin, int64_t end) {
+  ForEachColumnBlock<kLanes>(
+      begin, end, [&](auto lanes, int64_t i) __attribute__((always_inline)) {
+        constexpr int kWidth = decltype(lanes)::value;
+        *At<kWidth>(a.y + i) = *At<kWidth>(a.x0 + i) * *At<kWidth>(a.u + i) + *At<kWidth>(a.x + i);
+      });
+}
+PAGODA_VECTOR_VERSIONS(CrossV2ForwardRange, CrossV2Args)
+
+template <int kLanes>
+PAGODA_INLINE void CrossV2BackwardRange(const CrossV2Args& a, int64_t begin, int64_t end) {
+  ForEachColumnBlock<kLanes>(
+      begin, end, [&](auto lanes, int64_t i) __attribute__((always_inline)) {
+        constexpr int kWidth = decltype(lanes)::value;
+        const Lanes<kWidth> dy = *At<kWidth>(a.y + i);
+        AddTo<kWidth>(a.dx0, i, dy * *At<kWidth>(a.u + i));
+        AddTo<kWidth>(a.du, i, dy * *At<kWidth>(a.x0 + i));
+        AddTo<kWidth>(a.dx, i, dy);
+      });
+}
+PAGODA_VECTOR_VERSIONS(CrossV2BackwardRange, CrossV2Args)
+
+// into[c] += the partial sums of all pieces, in piece order.
+void AddPartials(const std::vector<float>& partials, int64_t d, const Tensor& into) {
+  if (into.absent()) return;
+  float* to = into.data<float>();
+  const int64_t num_pieces = static_cast<int64_t>(partials.size()) / std::max<int64_t>(d, 1);
+  for (int64_t piece = 0; piece < num_pieces; ++piece) {
+    for (int64_t c = 0; c < d; ++c) to[c] += partials[static_cast<size_t>(piece * d + c)];
+  }
+}
+
+}  // namespace
+
+absl::Status CrossV1Forward(Context& ctx, const Tensor& x0, const Tensor& x, const Tensor& w,
+                            const Tensor& b, const Tensor& y, const Tensor& xw) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "CrossV1Forward");
+  if (!check.Rank("x0", x0, 2).ok()) return check.status();
+  const int64_t n = x0.dim(0);
+  const int64_t d = x0.dim(1);
+  check.Has("x", x, {n, d})
+      .Has("w", w, {d})
+      .Has("b", b, {d})
+      .Has("y", y, {n, d})
+      .Has("xw", xw, {n});
+  if (!check.ok()) return check.status();
+  CrossV1Args args = {};
+  args.x0 = x0.data<float>();
+  args.x = x.data<float>();
+  args.w = w.data<float>();
+  args.b = b.data<float>();
+  args.y = y.data<float>();
+  args.xw = xw.data<float>();
+  args.d = d;
+  ForChunks(ctx, n, RowsPerChunk(d),
+            [&](int64_t, int64_t begin, int64_t end) { RunCrossV1ForwardRows(args, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status CrossV1Backward(Context& ctx, const Tensor& x0, const Tensor& x, const Tensor& w,
+                             const Tensor& xw, const Tensor& dy,
+                             const CrossV1Gradients& gradients) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "CrossV1Backward");
+  if (!check.Rank("x0", x0, 2).ok()) return check.status();
+  const int64_t n = x0.dim(0);
+  const int64_t d = x0.dim(1);
+  check.Has("x", x, {n, d}).Has("w", w, {d}).Has("xw", xw, {n}).Has("dy", dy, {n, d});
+  check.HasOrAbsent("dx0", gradients.dx0, {n, d}).HasOrAbsent("dx", gradients.dx, {n, d});
+  check.HasOrAbsent("dw", gradients.dw, {d}).HasOrAbsent("db", gradients.db, {d});
+  if (!check.ok()) return check.status();
+  CrossV1Args args = {};
+  args.x0 = x0.data<float>();
+  args.x = x.data<float>();
+  args.w = w.data<float>();
+  args.y = dy.data<float>();
+  args.xw = xw.data<float>();
+  args.dx0 = gradients.dx0.data<float>();
+  args.dx = gradients.dx.data<float>();
+  args.d = d;
+  const int64_t rows = std::min(RowsPerChunk(d), kReduceRows);
+  const size_t partial_size = static_cast<size_t>(NumChunks(n, rows) * d);
+  std::vector<float> dw(gradients.dw.absent() ? 0 : partial_size);
+  std::vector<float> db(gradients.db.absent() ? 0 : partial_size);
+  ForChunks(ctx, n, rows, [&](int64_t piece, int64_t begin, int64_t end) {
+    CrossV1Args mine = args;
+    mine.dw = dw.empty() ? nullptr : dw.data() + piece * d;
+    mine.db = db.empty() ? nullptr : db.data() + piece * d;
+    RunCrossV1BackwardRows(mine, begin, end);
+  });
+  AddPartials(dw, d, gradients.dw);
+  AddPartials(db, d, gradients.db);
+  return absl::OkStatus();
+}
+
+absl::Status CrossV2Forward(Context& ctx, const Tensor& x0, const Tensor& u, const Tensor& x,
+                            const Tensor& y) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "CrossV2Forward");
+  if (!check.Rank("x0", x0, 2).ok()) return check.status();
+  check.Has("u", u, x0.shape()).Has("x", x, x0.shape()).Has("y", y, x0.shape());
+  if (!check.ok()) return check.status();
+  CrossV2Args args = {};
+  args.x0 = x0.data<float>();
+  args.u = u.data<float>();
+  args.x = x.data<float>();
+  args.y = y.data<float>();
+  ForChunks(ctx, x0.size(), kChunkElements,
+            [&](int64_t, int64_t begin, int64_t end) { RunCrossV2ForwardRange(args, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status CrossV2Backward(Context& ctx, const Tensor& x0, const Tensor& u, const Tensor& dy,
+                             const CrossV2Gradients& gradients) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "CrossV2Backward");
+  if (!check.Rank("x0", x0, 2).ok()) return check.status();
+  check.Has("u", u, x0.shape()).Has("dy", dy, x0.shape());
+  check.HasOrAbsent("dx0", gradients.dx0, x0.shape()).HasOrAbsent("du", gradients.du, x0.shape());
+  check.HasOrAbsent("dx", gradients.dx, x0.shape());
+  if (!check.ok()) return check.status();
+  CrossV2Args args = {};
+  args.x0 = x0.data<float>();
+  args.u = u.data<float>();
+  args.y = dy.data<float>();
+  args.dx0 = gradients.dx0.data<float>();
+  args.du = gradients.du.data<float>();
+  args.dx = gradients.dx.data<float>();
+  ForChunks(ctx, x0.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
+    RunCrossV2BackwardRange(args, begin, end);
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

@@ -1,89 +1,156 @@
 // Every loop here is bound by memory: 4 bytes per operand and element.
 #include "kernels/elementwise.h"
 
+#include <vector>
+
 #include "kernels/check.h"
 #include "kernels/chunks.h"
-#include "kernels/simd.h"
-
-// `out` may be the same memory as an input: element i is read before it is
-// written, so the loops have no dependence, which the compiler cannot see.
-#define PAGODA_IVDEP _Pragma("GCC ivdep")
+#include "kernels/vector_math.h"
 
 namespace pagoda {
 namespace {
 
-PAGODA_SIMD_CLONES
-void AxpByLoop(float alpha, const float* x, float beta, int64_t n, float* out) {
-  if (beta == 0.0f) {
+// What the loops read and write; each uses some of it.
+struct Operands {
+  const float* a = nullptr;
+  const float* b = nullptr;
+  float alpha = 0.0f;
+  float beta = 0.0f;
+  int64_t d = 0;  // Columns of a row; `begin` and `end` are then rows.
+  float* out = nullptr;
+};
+
+template <int kLanes>
+PAGODA_INLINE void AxpByRange(const Operands& o, int64_t begin, int64_t end) {
+  if (o.beta == 0.0f) {
     PAGODA_IVDEP
-    for (int64_t i = 0; i < n; ++i) out[i] = alpha * x[i];
-  } else if (alpha == 1.0f && beta == 1.0f) {
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.alpha * o.a[i];
+  } else if (o.alpha == 1.0f && o.beta == 1.0f) {
     PAGODA_IVDEP
-    for (int64_t i = 0; i < n; ++i) out[i] = x[i] + out[i];
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.a[i] + o.out[i];
   } else {
     PAGODA_IVDEP
-    for (int64_t i = 0; i < n; ++i) out[i] = alpha * x[i] + beta * out[i];
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.alpha * o.a[i] + o.beta * o.out[i];
   }
 }
-PAGODA_SIMD_CLONES
-void AddLoop(const float* a, const float* b, int64_t n, float* out) {
+PAGODA_VECTOR_VERSIONS(AxpByRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void AddRange(const Operands& o, int64_t begin, int64_t end) {
   PAGODA_IVDEP
-  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+  for (int64_t i = begin; i < end; ++i) o.out[i] = o.a[i] + o.b[i];
 }
-PAGODA_SIMD_CLONES
-void MultiplyLoop(const float* a, const float* b, int64_t n, float* out) {
+PAGODA_VECTOR_VERSIONS(AddRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void MultiplyRange(const Operands& o, int64_t begin, int64_t end) {
   PAGODA_IVDEP
-  for (int64_t i = 0; i < n; ++i) out[i] = a[i] * b[i];
+  for (int64_t i = begin; i < end; ++i) o.out[i] = o.a[i] * o.b[i];
 }
-PAGODA_SIMD_CLONES
-void MultiplyAddLoop(const float* a, const float* b, int64_t n, float* out) {
+PAGODA_VECTOR_VERSIONS(MultiplyRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void MultiplyAddRange(const Operands& o, int64_t begin, int64_t end) {
   PAGODA_IVDEP
-  for (int64_t i = 0; i < n; ++i) out[i] += a[i] * b[i];
+  for (int64_t i = begin; i < end; ++i) o.out[i] += o.a[i] * o.b[i];
 }
-PAGODA_SIMD_CLONES
-void ScaleLoop(const float* x, float s, int64_t n, float* out) {
-  PAGODA_IVDEP
-  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * s;
-}
-PAGODA_SIMD_CLONES
-void FillLoop(float value, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) out[i] = value;
-}
-PAGODA_SIMD_CLONES
-float SumLoop(const float* x, int64_t n) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += x[i + lane];
+PAGODA_VECTOR_VERSIONS(MultiplyAddRange, Operands)
+
+// out = beta * out + alpha.
+template <int kLanes>
+PAGODA_INLINE void FillRange(const Operands& o, int64_t begin, int64_t end) {
+  if (o.beta == 0.0f) {
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.alpha;
+  } else {
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.beta * o.out[i] + o.alpha;
   }
-  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] += x[i];
-  return AddLanes(lanes);
 }
-PAGODA_SIMD_CLONES
-float DotLoop(const float* a, const float* b, int64_t n) {
-  float lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += a[i + lane] * b[i + lane];
+PAGODA_VECTOR_VERSIONS(FillRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void AddVectorToRows(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* a = o.a + i * o.d;
+    float* out = o.out + i * o.d;
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < o.d; ++j) out[j] = a[j] + o.b[j];
   }
-  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] += a[i] * b[i];
-  return AddLanes(lanes);
 }
-PAGODA_SIMD_CLONES
-double SumDoubleLoop(const float* x, int64_t n) {
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(x[i + lane]);
+PAGODA_VECTOR_VERSIONS(AddVectorToRows, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void ScaleEachRow(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* a = o.a + i * o.d;
+    float* out = o.out + i * o.d;
+    const float scale = o.b[i];
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < o.d; ++j) out[j] = a[j] * scale;
   }
-  for (int lane = 0; i < n; ++i, ++lane) lanes[lane] += static_cast<double>(x[i]);
-  double sum = 0.0;
-  for (double lane : lanes) sum += lane;
-  return sum;
+}
+PAGODA_VECTOR_VERSIONS(ScaleEachRow, Operands)
+
+// out[j] += rows [begin, end) of a, in order.
+template <int kLanes>
+PAGODA_INLINE void AddRowsTo(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* a = o.a + i * o.d;
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < o.d; ++j) o.out[j] += a[j];
+  }
+}
+PAGODA_VECTOR_VERSIONS(AddRowsTo, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void SumEachRow(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float sum = SumOf<kLanes>(o.a + i * o.d, o.d);
+    o.out[i] = o.beta == 0.0f ? sum : o.beta * o.out[i] + sum;
+  }
+}
+PAGODA_VECTOR_VERSIONS(SumEachRow, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void DotEachRow(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float dot = DotOf<kLanes>(o.a + i * o.d, o.b + i * o.d, o.d);
+    o.out[i] = o.beta == 0.0f ? dot : o.beta * o.out[i] + dot;
+  }
+}
+PAGODA_VECTOR_VERSIONS(DotEachRow, Operands)
+
+struct DoubleSum {
+  const float* x;
+  double* sum;
+};
+template <int kLanes>
+PAGODA_INLINE void SumInDouble(const DoubleSum& o, int64_t begin, int64_t end) {
+  *o.sum = DoubleSumOf<kLanes, false>(o.x + begin, end - begin);
+}
+PAGODA_VECTOR_VERSIONS(SumInDouble, DoubleSum)
+
+using Loop = void (*)(const Operands&, int64_t begin, int64_t end);
+
+absl::Status RunElements(Context& ctx, Loop loop, const Operands& operands, int64_t count) {
+  ForChunks(ctx, count, kChunkElements,
+            [&](int64_t, int64_t begin, int64_t end) { loop(operands, begin, end); });
+  return absl::OkStatus();
 }
 
-float Blend(float beta, float old, float value) {
-  return beta == 0.0f ? value : beta * old + value;
+absl::Status RunRows(Context& ctx, Loop loop, const Operands& operands, int64_t rows) {
+  ForChunks(ctx, rows, RowsPerChunk(operands.d),
+            [&](int64_t, int64_t begin, int64_t end) { loop(operands, begin, end); });
+  return absl::OkStatus();
+}
+
+absl::Status Binary(Context& ctx, const char* op, Loop loop, const Tensor& a, const Tensor& b,
+                    const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, op);
+  check.Present("a", a).Has("b", b, a.shape()).Has("out", out, a.shape());
+  if (!check.ok()) return check.status();
+  return RunElements(
+      ctx, loop, {.a = a.data<float>(), .b = b.data<float>(), .out = out.data<float>()}, a.size());
 }
 
 }  // namespace
@@ -91,53 +158,29 @@ float Blend(float beta, float old, float value) {
 absl::Status AxpBy(Context& ctx, float alpha, const Tensor& x, float beta, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "AxpBy");
-  check.Present("x", x).Has("out", out, x.shape());
-  if (!check.ok()) return check.status();
-  ForChunks(ctx, x.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
-    AxpByLoop(alpha, x.data<float>() + begin, beta, end - begin, out.data<float>() + begin);
-  });
-  return absl::OkStatus();
+  if (!check.Present("x", x).Has("out", out, x.shape()).ok()) return check.status();
+  return RunElements(ctx, RunAxpByRange,
+                     {.a = x.data<float>(), .alpha = alpha, .beta = beta, .out = out.data<float>()},
+                     x.size());
 }
-
-namespace {
-
-using BinaryLoop = void (*)(const float*, const float*, int64_t, float*);
-
-absl::Status Binary(Context& ctx, const char* op, BinaryLoop loop, const Tensor& a, const Tensor& b,
-                    const Tensor& out) {
-  KernelScope scope(ctx);
-  ArgumentCheck check(ctx, op);
-  check.Present("a", a).Has("b", b, a.shape()).Has("out", out, a.shape());
-  if (!check.ok()) return check.status();
-  ForChunks(ctx, a.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
-    loop(a.data<float>() + begin, b.data<float>() + begin, end - begin, out.data<float>() + begin);
-  });
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status Add(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "Add", AddLoop, a, b, out);
+  return Binary(ctx, "Add", RunAddRange, a, b, out);
 }
 
 absl::Status Multiply(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "Multiply", MultiplyLoop, a, b, out);
+  return Binary(ctx, "Multiply", RunMultiplyRange, a, b, out);
 }
 
 absl::Status MultiplyAdd(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "MultiplyAdd", MultiplyAddLoop, a, b, out);
+  return Binary(ctx, "MultiplyAdd", RunMultiplyAddRange, a, b, out);
 }
 
 absl::Status Fill(Context& ctx, float value, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "Fill");
-  check.Present("out", out);
-  if (!check.ok()) return check.status();
-  ForChunks(ctx, out.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
-    FillLoop(value, end - begin, out.data<float>() + begin);
-  });
-  return absl::OkStatus();
+  if (!check.Present("out", out).ok()) return check.status();
+  return RunElements(ctx, RunFillRange, {.alpha = value, .out = out.data<float>()}, out.size());
 }
 
 absl::Status AddRowVector(Context& ctx, const Tensor& x, const Tensor& v, const Tensor& out) {
@@ -146,12 +189,8 @@ absl::Status AddRowVector(Context& ctx, const Tensor& x, const Tensor& v, const 
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("v", v, {d}).Has("out", out, {n, d}).ok()) return check.status();
-  ForChunks(ctx, n, RowsPerChunk(d), [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      AddLoop(x.data<float>() + i * d, v.data<float>(), d, out.data<float>() + i * d);
-    }
-  });
-  return absl::OkStatus();
+  return RunRows(ctx, RunAddVectorToRows,
+                 {.a = x.data<float>(), .b = v.data<float>(), .d = d, .out = out.data<float>()}, n);
 }
 
 absl::Status ScaleRows(Context& ctx, const Tensor& x, const Tensor& s, const Tensor& out) {
@@ -160,12 +199,8 @@ absl::Status ScaleRows(Context& ctx, const Tensor& x, const Tensor& s, const Ten
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("s", s, {n}).Has("out", out, {n, d}).ok()) return check.status();
-  ForChunks(ctx, n, RowsPerChunk(d), [&](int64_t, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      ScaleLoop(x.data<float>() + i * d, s.data<float>()[i], d, out.data<float>() + i * d);
-    }
-  });
-  return absl::OkStatus();
+  return RunRows(ctx, RunScaleEachRow,
+                 {.a = x.data<float>(), .b = s.data<float>(), .d = d, .out = out.data<float>()}, n);
 }
 
 absl::Status SumRows(Context& ctx, const Tensor& x, float beta, const Tensor& out) {
@@ -175,22 +210,13 @@ absl::Status SumRows(Context& ctx, const Tensor& x, float beta, const Tensor& ou
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("out", out, {d}).ok()) return check.status();
   const int64_t num_chunks = NumChunks(n, kReduceRows);
-  PAGODA_ASSIGN_OR_RETURN(Tensor partials, ctx.Zeros({num_chunks, d}));
+  PAGODA_ASSIGN_OR_RETURN(Tensor partials, ctx.Zeros({num_chunks + 1, d}));
+  float* total = partials.data<float>();  // Row 0; the chunks' sums follow.
   ForChunks(ctx, n, kReduceRows, [&](int64_t index, int64_t begin, int64_t end) {
-    float* partial = partials.data<float>() + index * d;
-    for (int64_t i = begin; i < end; ++i) {
-      AddLoop(partial, x.data<float>() + i * d, d, partial);
-    }
+    RunAddRowsTo({.a = x.data<float>(), .d = d, .out = total + (index + 1) * d}, begin, end);
   });
-  // The first partial is the running sum of the others, then of old values.
-  float* sum = partials.data<float>();
-  for (int64_t c = 1; c < num_chunks; ++c) AddLoop(sum, sum + c * d, d, sum);
-  if (num_chunks == 0) {
-    AxpByLoop(beta, out.data<float>(), 0.0f, beta == 0.0f ? 0 : d, out.data<float>());
-    if (beta == 0.0f) FillLoop(0.0f, d, out.data<float>());
-  } else {
-    AxpByLoop(1.0f, sum, beta, d, out.data<float>());
-  }
+  RunAddRowsTo({.a = total, .d = d, .out = total}, 1, num_chunks + 1);
+  RunAxpByRange({.a = total, .alpha = 1.0f, .beta = beta, .out = out.data<float>()}, 0, d);
   return absl::OkStatus();
 }
 
@@ -200,13 +226,8 @@ absl::Status SumColumns(Context& ctx, const Tensor& x, float beta, const Tensor&
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("out", out, {n}).ok()) return check.status();
-  ForChunks(ctx, n, RowsPerChunk(d), [&](int64_t, int64_t begin, int64_t end) {
-    float* to = out.data<float>();
-    for (int64_t i = begin; i < end; ++i) {
-      to[i] = Blend(beta, to[i], SumLoop(x.data<float>() + i * d, d));
-    }
-  });
-  return absl::OkStatus();
+  return RunRows(ctx, RunSumEachRow,
+                 {.a = x.data<float>(), .beta = beta, .d = d, .out = out.data<float>()}, n);
 }
 
 absl::Status DotRows(Context& ctx, const Tensor& a, const Tensor& b, float beta,
@@ -216,14 +237,10 @@ absl::Status DotRows(Context& ctx, const Tensor& a, const Tensor& b, float beta,
   if (!check.Rank("a", a, 2).ok()) return check.status();
   const int64_t n = a.dim(0), d = a.dim(1);
   if (!check.Has("b", b, {n, d}).Has("out", out, {n}).ok()) return check.status();
-  ForChunks(ctx, n, RowsPerChunk(d), [&](int64_t, int64_t begin, int64_t end) {
-    float* to = out.data<float>();
-    for (int64_t i = begin; i < end; ++i) {
-      const float dot = DotLoop(a.data<float>() + i * d, b.data<float>() + i * d, d);
-      to[i] = Blend(beta, to[i], dot);
-    }
-  });
-  return absl::OkStatus();
+  return RunRows(
+      ctx, RunDotEachRow,
+      {.a = a.data<float>(), .b = b.data<float>(), .beta = beta, .d = d, .out = out.data<float>()},
+      n);
 }
 
 absl::Status SumAll(Context& ctx, const Tensor& x, const Tensor& out) {
@@ -232,7 +249,7 @@ absl::Status SumAll(Context& ctx, const Tensor& x, const Tensor& out) {
   if (!check.Present("x", x).Has("out", out, {}).ok()) return check.status();
   std::vector<double> partials(static_cast<size_t>(NumChunks(x.size(), kChunkElements)), 0.0);
   ForChunks(ctx, x.size(), kChunkElements, [&](int64_t index, int64_t begin, int64_t end) {
-    partials[static_cast<size_t>(index)] = SumDoubleLoop(x.data<float>() + begin, end - begin);
+    RunSumInDouble({x.data<float>(), &partials[static_cast<size_t>(index)]}, begin, end);
   });
   double sum = 0.0;
   for (double partial : partials) sum += partial;
@@ -246,11 +263,8 @@ absl::Status BroadcastScalar(Context& ctx, float alpha, const Tensor& s, float b
   ArgumentCheck check(ctx, "BroadcastScalar");
   if (!check.Present("out", out).Has("s", s, {}).ok()) return check.status();
   const float value = alpha * *s.data<float>();
-  ForChunks(ctx, out.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
-    float* to = out.data<float>();
-    for (int64_t i = begin; i < end; ++i) to[i] = Blend(beta, to[i], value);
-  });
-  return absl::OkStatus();
+  return RunElements(ctx, RunFillRange, {.alpha = value, .beta = beta, .out = out.data<float>()},
+                     out.size());
 }
 
 }  // namespace pagoda

@@ -8,51 +8,59 @@
 
 #include "kernels/chunks.h"
 #include "kernels/gemm.h"
-#include "kernels/simd.h"
+#include "kernels/vector_lanes.h"
 
 namespace pagoda {
 namespace {
 
-PAGODA_SIMD_CLONES
-void RoundToBf16InF32(const float* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(from[i]);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
-    // Rounding could carry a NaN's payload into infinity: keep it a NaN.
-    const uint32_t nan = (bits & 0xffff0000u) | 0x00400000u;
-    to[i] = std::bit_cast<float>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
-  }
+struct Conversion {
+  const float* from;
+  void* to;
+};
+
+// bf16 is the upper half of an f32: round to nearest, ties to even. A NaN keeps
+// its upper bits and is made quiet, as rounding could carry it into infinity.
+PAGODA_INLINE uint32_t RoundedUpperHalf(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : rounded;
 }
 
-PAGODA_SIMD_CLONES
-void RoundToBf16(const float* from, int64_t count, uint16_t* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(from[i]);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const uint32_t nan = (bits >> 16) | 0x0040u;
-    to[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+template <int kLanes>
+PAGODA_INLINE void RoundToBf16(const Conversion& c, int64_t begin, int64_t end) {
+  uint16_t* to = static_cast<uint16_t*>(c.to);
+  for (int64_t i = begin; i < end; ++i) {
+    to[i] = static_cast<uint16_t>(RoundedUpperHalf(c.from[i]) >> 16);
   }
 }
+PAGODA_VECTOR_VERSIONS(RoundToBf16, Conversion)
 
-PAGODA_SIMD_CLONES
-void ScaleRow(float* c, int64_t n, float beta) {
-  if (beta == 0.0f) {
-    std::memset(c, 0, static_cast<size_t>(n) * sizeof(float));
-    return;
+template <int kLanes>
+PAGODA_INLINE void RoundToBf16InF32(const Conversion& c, int64_t begin, int64_t end) {
+  float* to = static_cast<float*>(c.to);
+  for (int64_t i = begin; i < end; ++i) {
+    to[i] = std::bit_cast<float>(RoundedUpperHalf(c.from[i]) & 0xffff0000u);
   }
-  for (int64_t i = 0; i < n; ++i) c[i] *= beta;
 }
+PAGODA_VECTOR_VERSIONS(RoundToBf16InF32, Conversion)
 
-// c = partial[0] + partial[1] + ... + beta * c, for `rows` rows.
-PAGODA_SIMD_CLONES
-void AddPartials(const float* partials, int64_t count, int64_t partial_size, int64_t n, float beta,
-                 float* c) {
-  for (int64_t i = 0; i < n; ++i) {
-    float sum = partials[i];
-    for (int64_t p = 1; p < count; ++p) sum += partials[p * partial_size + i];
-    c[i] = beta == 0.0f ? sum : sum + beta * c[i];
+// c[j] = beta * c[j] + the sum of partials[p * stride + j] over p in order.
+struct Partials {
+  const float* partials;
+  int64_t count;
+  int64_t stride;
+  float beta;
+  float* c;
+};
+template <int kLanes>
+PAGODA_INLINE void AddPartials(const Partials& args, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) {
+    float sum = 0.0f;
+    for (int64_t p = 0; p < args.count; ++p) sum += args.partials[p * args.stride + j];
+    args.c[j] = args.beta == 0.0f ? sum : args.beta * args.c[j] + sum;
   }
 }
+PAGODA_VECTOR_VERSIONS(AddPartials, Partials)
 
 void GemmF32(const GemmArgs& args) {
   // Threads are ours: a product runs on the thread that asks for it.
@@ -125,15 +133,17 @@ void ConvertForGemm(GemmForm form, const float* from, int64_t count, void* to) {
     case GemmForm::kF32:
       if (count > 0) std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
       return;
-    case GemmForm::kRoundedF32: RoundToBf16InF32(from, count, static_cast<float*>(to)); return;
-    case GemmForm::kBF16: RoundToBf16(from, count, static_cast<uint16_t*>(to)); return;
+    case GemmForm::kRoundedF32: RunRoundToBf16InF32({from, to}, 0, count); return;
+    case GemmForm::kBF16: RunRoundToBf16({from, to}, 0, count); return;
   }
 }
 
 void Gemm(GemmForm form, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
-  if (args.k == 0) {
-    for (int64_t i = 0; i < args.m; ++i) ScaleRow(args.c + i * args.c_stride, args.n, args.beta);
+  if (args.k == 0) {  // An empty sum; the libraries refuse strides of 0.
+    for (int64_t i = 0; i < args.m; ++i) {
+      RunAddPartials({nullptr, 0, 0, args.beta, args.c + i * args.c_stride}, 0, args.n);
+    }
     return;
   }
   GemmF32(args);
@@ -170,8 +180,9 @@ absl::Status ParallelGemm(Context& ctx, GemmForm form, const GemmArgs& args) {
     const float* partial = partials.data<float>();
     ForChunks(ctx, args.m, RowsPerChunk(args.n), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        AddPartials(partial + i * args.n, pieces, partial_size, args.n, args.beta,
-                    args.c + i * args.c_stride);
+        RunAddPartials(
+            {partial + i * args.n, pieces, partial_size, args.beta, args.c + i * args.c_stride}, 0,
+            args.n);
       }
     });
   }

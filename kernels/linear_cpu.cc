@@ -6,10 +6,11 @@
 
 #include <vector>
 
+#include "kernels/activation_math.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
 #include "kernels/gemm.h"
-#include "kernels/simd.h"
+#include "kernels/vector_math.h"
 
 namespace pagoda {
 namespace {
@@ -22,66 +23,67 @@ int64_t LinearRows(int64_t in, int64_t out) {
   return in * out >= 16384 ? kRows : kRowsNarrow;
 }
 
-PAGODA_SIMD_CLONES
-void BiasNone(float* y, const float* bias, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) y[j] += bias[j];
-}
-PAGODA_SIMD_CLONES
-void BiasRelu(float* y, const float* bias, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) {
-    const float z = y[j] + bias[j];
-    y[j] = z < 0.0f ? 0.0f : z;  // NaN stays NaN.
-  }
-}
-PAGODA_SIMD_CLONES
-void BiasSigmoid(float* y, const float* bias, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) y[j] = VectorSigmoid(y[j] + bias[j]);
-}
-PAGODA_SIMD_CLONES
-void BiasTanh(float* y, const float* bias, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) y[j] = VectorTanh(y[j] + bias[j]);
-}
-
-void BiasActivation(Activation activation, const float* bias, int64_t rows, int64_t n, float* y) {
-  for (int64_t i = 0; i < rows; ++i) {
-    float* row = y + i * n;
-    switch (activation) {
-      case Activation::kRelu: BiasRelu(row, bias, n); break;
-      case Activation::kSigmoid: BiasSigmoid(row, bias, n); break;
-      case Activation::kTanh: BiasTanh(row, bias, n); break;
-      default: BiasNone(row, bias, n); break;
+struct Epilogue {
+  Activation activation;
+  const float* bias;
+  int64_t d;
+  float* y;
+};
+// y = f(y + bias) on the rows [begin, end).
+template <int kLanes>
+PAGODA_INLINE void BiasActivation(const Epilogue& e, int64_t begin, int64_t end) {
+  const auto rows = [&]<Activation f>() __attribute__((always_inline)) {
+    for (int64_t i = begin; i < end; ++i) {
+      float* y = e.y + i * e.d;
+      PAGODA_IVDEP
+      for (int64_t j = 0; j < e.d; ++j) y[j] = Activate<f>(y[j] + e.bias[j]);
     }
+  };
+  switch (e.activation) {
+    case Activation::kRelu: return rows.template operator()<Activation::kRelu>();
+    case Activation::kSigmoid: return rows.template operator()<Activation::kSigmoid>();
+    case Activation::kTanh: return rows.template operator()<Activation::kTanh>();
+    default: return rows.template operator()<Activation::kNone>();
   }
 }
+PAGODA_VECTOR_VERSIONS(BiasActivation, Epilogue)
 
-PAGODA_SIMD_CLONES
-void SlopeRelu(const float* y, const float* dy, int64_t n, float* dz) {
-  for (int64_t j = 0; j < n; ++j) dz[j] = y[j] > 0.0f ? dy[j] : 0.0f;
-}
-PAGODA_SIMD_CLONES
-void SlopeSigmoid(const float* y, const float* dy, int64_t n, float* dz) {
-  for (int64_t j = 0; j < n; ++j) dz[j] = dy[j] * (y[j] * (1.0f - y[j]));
-}
-PAGODA_SIMD_CLONES
-void SlopeTanh(const float* y, const float* dy, int64_t n, float* dz) {
-  for (int64_t j = 0; j < n; ++j) dz[j] = dy[j] * (1.0f - y[j] * y[j]);
-}
-
-void Slope(Activation activation, const float* y, const float* dy, int64_t n, float* dz) {
-  switch (activation) {
-    case Activation::kRelu: SlopeRelu(y, dy, n, dz); return;
-    case Activation::kSigmoid: SlopeSigmoid(y, dy, n, dz); return;
-    case Activation::kTanh: SlopeTanh(y, dy, n, dz); return;
-    default: return;
+struct Prologue {
+  Activation activation;
+  const float* y;
+  const float* dy;
+  float* dz;
+};
+// dz = dy * f'(y) on the elements [begin, end).
+template <int kLanes>
+PAGODA_INLINE void SlopeRange(const Prologue& p, int64_t begin, int64_t end) {
+  const auto range = [&]<Activation f>() __attribute__((always_inline)) {
+    PAGODA_IVDEP
+    for (int64_t i = begin; i < end; ++i) p.dz[i] = TimesSlope<f>(p.y[i], p.y[i], p.dy[i]);
+  };
+  switch (p.activation) {
+    case Activation::kRelu: return range.template operator()<Activation::kRelu>();
+    case Activation::kSigmoid: return range.template operator()<Activation::kSigmoid>();
+    case Activation::kTanh: return range.template operator()<Activation::kTanh>();
+    default: return range.template operator()<Activation::kNone>();
   }
 }
+PAGODA_VECTOR_VERSIONS(SlopeRange, Prologue)
 
-PAGODA_SIMD_CLONES
-void AddRows(const float* x, int64_t rows, int64_t n, float* sum) {
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < n; ++j) sum[j] += x[i * n + j];
+struct RowSum {
+  const float* x;
+  int64_t d;
+  float* sum;
+};
+template <int kLanes>
+PAGODA_INLINE void AddRows(const RowSum& s, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* x = s.x + i * s.d;
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < s.d; ++j) s.sum[j] += x[j];
   }
 }
+PAGODA_VECTOR_VERSIONS(AddRows, RowSum)
 
 bool Fusable(Activation activation) {
   return activation == Activation::kNone || activation == Activation::kRelu ||
@@ -129,7 +131,7 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
     gemm.c = y.data<float>() + begin * out;
     gemm.c_stride = out;
     Gemm(form, gemm);
-    if (epilogue) BiasActivation(activation, bias_data, rows, out, gemm.c);
+    if (epilogue) RunBiasActivation({activation, bias_data, out, gemm.c}, 0, rows);
   });
   return absl::OkStatus();
 }
@@ -185,10 +187,12 @@ void BackwardRows(const Tensor& x, const Tensor& w, const Tensor& y, const Tenso
   const float* dz = dy.data<float>() + begin * b.out;
   if (!b.dz.absent()) {
     float* to = b.dz.data<float>() + begin * b.out;
-    Slope(activation, y.data<float>() + begin * b.out, dz, rows * b.out, to);
+    RunSlopeRange({activation, y.data<float>() + begin * b.out, dz, to}, 0, rows * b.out);
     dz = to;
   }
-  if (!b.bias_sum.absent()) AddRows(dz, rows, b.out, b.bias_sum.data<float>() + index * b.out);
+  if (!b.bias_sum.absent()) {
+    RunAddRows({dz, b.out, b.bias_sum.data<float>() + index * b.out}, 0, rows);
+  }
   const int64_t bytes = GemmElementBytes(b.form);
   if (!b.dz_form.absent()) {
     ConvertForGemm(b.form, dz, rows * b.out,

@@ -1,0 +1,63 @@
+// Bound by the random bits: two rounds of mixing, six 64-bit products an element.
+#include "kernels/dropout.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/check.h"
+#include "kernels/chunks.h"
+#include "kernels/vector_math.h"
+
+namespace pagoda {
+namespace {
+
+struct Operands {
+  const float* x;
+  RandomKey key;
+  uint64_t first;      // Counter of element 0.
+  uint64_t threshold;  // Kept iff the upper 24 random bits reach it.
+  float scale;
+  float beta;
+  float* out;
+};
+
+template <int kLanes>
+PAGODA_INLINE void MaskRange(const Operands& o, int64_t begin, int64_t end) {
+  PAGODA_IVDEP
+  for (int64_t i = begin; i < end; ++i) {
+    const uint64_t bits = RandomBits(o.key, o.first + static_cast<uint64_t>(i)) >> 40;
+    const float kept = bits >= o.threshold ? o.x[i] * o.scale : 0.0f;
+    o.out[i] = o.beta == 0.0f ? kept : o.beta * o.out[i] + kept;
+  }
+}
+PAGODA_VECTOR_VERSIONS(MaskRange, Operands)
+
+}  // namespace
+
+absl::Status Dropout(Context& ctx, const Tensor& x, const DropoutArgs& args, float beta,
+                     const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "Dropout");
+  check.Present("x", x).Has("out", out, x.shape());
+  if (check.ok() && !(args.rate >= 0.0f && args.rate < 1.0f)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Dropout: rate is ", args.rate, ", expected one in [0, 1)"));
+  }
+  check.That(x.rank() >= 1, "x has no rows");
+  if (!check.ok()) return check.status();
+  const int64_t d = x.dim(0) > 0 ? x.size() / x.dim(0) : 0;
+  // RandomUniform is k * 2^-24 for an integer k, so that "uniform >= rate" is
+  // "k >= ceil(rate * 2^24)", without rounding: the product is exact.
+  const Operands operands{x.data<float>(),
+                          args.key,
+                          args.first_row * static_cast<uint64_t>(d),
+                          static_cast<uint64_t>(std::ceil(args.rate * 16777216.0f)),
+                          1.0f / (1.0f - args.rate),
+                          beta,
+                          out.data<float>()};
+  ForChunks(ctx, x.size(), kChunkElements / 4,
+            [&](int64_t, int64_t begin, int64_t end) { RunMaskRange(operands, begin, end); });
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

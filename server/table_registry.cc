@@ -1,0 +1,262 @@
+#include "server/table_registry.h"
+
+#include <bit>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "base/hash.h"
+#include "base/status_macros.h"
+
+namespace pagoda {
+namespace {
+
+constexpr uint32_t kDimMax = 4096;
+
+std::string OptimizerName(SparseOptimizerKind kind) {
+  switch (kind) {
+    case SparseOptimizerKind::kSgd: return "sgd";
+    case SparseOptimizerKind::kAdagrad: return "adagrad";
+    case SparseOptimizerKind::kRowwiseAdagrad: return "rowwise_adagrad";
+    case SparseOptimizerKind::kAdam: return "adam";
+    case SparseOptimizerKind::kFtrl: return "ftrl";
+  }
+  return "unknown";
+}
+
+// What an unknown id reads as depends on these; weights do not depend on the rest.
+absl::Status CompareForReading(const TableOptions& asked, const TableOptions& stored) {
+  auto differs = [&](absl::string_view what, auto mine, auto theirs) {
+    return absl::FailedPreconditionError(absl::StrCat("table '", asked.name, "' is stored with ",
+                                                      what, " ", theirs, ", not ", mine));
+  };
+  if (asked.dim != stored.dim) return differs("dim", asked.dim, stored.dim);
+  if (asked.seed != stored.seed) return differs("seed", asked.seed, stored.seed);
+  if (asked.init_stddev != stored.init_stddev) {
+    return differs("init_stddev", asked.init_stddev, stored.init_stddev);
+  }
+  if (asked.init_zero_columns != stored.init_zero_columns) {
+    return differs("init_zero_columns", asked.init_zero_columns, stored.init_zero_columns);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNames(std::span<const proto::TableSpec> specs) {
+  if (specs.size() > static_cast<size_t>(TableRegistry::kTablesMax)) {
+    return absl::InvalidArgumentError(absl::StrCat("a job has at most ", TableRegistry::kTablesMax,
+                                                   " tables, not ", specs.size()));
+  }
+  std::set<std::string> names;
+  for (const proto::TableSpec& spec : specs) {
+    if (!names.insert(spec.name()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("table '", spec.name(), "' is declared twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Shared by pulls and pushes: both have `table` and `ids`.
+template <typename Request>
+absl::Status CheckTables(const TableRegistry& registry, std::span<const Request> tables,
+                         int64_t ids_max) {
+  std::set<uint32_t> seen;
+  int64_t ids = 0;
+  for (const Request& request : tables) {
+    if (registry.Get(request.table) == nullptr) {
+      return absl::NotFoundError(absl::StrCat("there is no table of index ", request.table));
+    }
+    if (!seen.insert(request.table).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(registry.Describe(request.table), " appears twice in one request"));
+    }
+    ids += static_cast<int64_t>(request.ids.size());
+  }
+  if (ids > ids_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("a request of ", ids, " ids; the server's limit is ", ids_max));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) {
+  if (spec.name().empty() || spec.name().size() > TableRegistry::kNameBytesMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a table name has 1 to 256 bytes, not ", spec.name().size()));
+  }
+  const std::string table = absl::StrCat("table '", spec.name(), "'");
+  if (spec.dim() < 1 || spec.dim() > kDimMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(table, ": dim is ", spec.dim(), "; it must be in [1, ", kDimMax, "]"));
+  }
+  if (spec.init_zero_columns() > spec.dim()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        table, ": init_zero_columns ", spec.init_zero_columns(), " exceeds dim ", spec.dim()));
+  }
+  if (!std::isfinite(spec.init_stddev()) || spec.init_stddev() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(table, ": init_stddev is ", spec.init_stddev(), "; it must be >= 0"));
+  }
+  TableOptions options;
+  options.name = spec.name();
+  options.dim = spec.dim();
+  options.seed = spec.seed();
+  options.init_stddev = spec.init_stddev();
+  options.init_zero_columns = spec.init_zero_columns();
+  options.frozen = spec.frozen();
+  auto kind = ParseSparseOptimizer(spec.optimizer().kind());
+  if (!kind.ok()) return WithContext(kind.status(), table);
+  options.optimizer.kind = *kind;
+  options.optimizer.learning_rate = spec.optimizer().learning_rate();
+  options.optimizer.initial_accumulator = spec.optimizer().initial_accumulator();
+  options.optimizer.epsilon = spec.optimizer().epsilon();
+  options.optimizer.beta1 = spec.optimizer().beta1();
+  options.optimizer.beta2 = spec.optimizer().beta2();
+  options.optimizer.l2 = spec.optimizer().l2();
+  options.optimizer.ftrl_l1 = spec.optimizer().ftrl_l1();
+  options.optimizer.ftrl_l2 = spec.optimizer().ftrl_l2();
+  options.optimizer.ftrl_beta = spec.optimizer().ftrl_beta();
+  return options;
+}
+
+proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
+  proto::TableSpec spec;
+  spec.set_name(options.name);
+  spec.set_dim(static_cast<uint32_t>(options.dim));
+  spec.set_seed(options.seed);
+  spec.set_init_stddev(options.init_stddev);
+  spec.set_init_zero_columns(static_cast<uint32_t>(options.init_zero_columns));
+  spec.set_frozen(options.frozen);
+  proto::TableSpec::Optimizer& optimizer = *spec.mutable_optimizer();
+  optimizer.set_kind(OptimizerName(options.optimizer.kind));
+  optimizer.set_learning_rate(options.optimizer.learning_rate);
+  optimizer.set_initial_accumulator(options.optimizer.initial_accumulator);
+  optimizer.set_epsilon(options.optimizer.epsilon);
+  optimizer.set_beta1(options.optimizer.beta1);
+  optimizer.set_beta2(options.optimizer.beta2);
+  optimizer.set_l2(options.optimizer.l2);
+  optimizer.set_ftrl_l1(options.optimizer.ftrl_l1);
+  optimizer.set_ftrl_l2(options.optimizer.ftrl_l2);
+  optimizer.set_ftrl_beta(options.optimizer.ftrl_beta);
+  return spec;
+}
+
+uint32_t TableRegistry::Remember(const TableOptions& options, uint32_t store_index) {
+  for (uint32_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].options.name == options.name) {
+      entries_[i] = {options, store_index};
+      return i;
+    }
+  }
+  entries_.push_back({options, store_index});
+  return static_cast<uint32_t>(entries_.size() - 1);
+}
+
+absl::StatusOr<std::vector<uint32_t>> TableRegistry::Declare(
+    std::span<const proto::TableSpec> specs, EmbeddingStore& store) {
+  PAGODA_RETURN_IF_ERROR(CheckNames(specs));
+  std::vector<TableOptions> tables;  // All checked before the first is created.
+  for (const proto::TableSpec& spec : specs) {
+    PAGODA_ASSIGN_OR_RETURN(TableOptions options, TableOptionsFromSpec(spec));
+    tables.push_back(std::move(options));
+  }
+  std::vector<uint32_t> indices;
+  for (const TableOptions& options : tables) {
+    PAGODA_ASSIGN_OR_RETURN(const uint32_t store_index, store.OpenTable(options));
+    indices.push_back(Remember(options, store_index));
+  }
+  return indices;
+}
+
+absl::StatusOr<std::vector<uint32_t>> TableRegistry::Find(std::span<const proto::TableSpec> specs,
+                                                          const EmbeddingStore& store) {
+  PAGODA_RETURN_IF_ERROR(CheckNames(specs));
+  const std::vector<TableOptions> stored = store.tables();
+  std::vector<uint32_t> indices;
+  for (const proto::TableSpec& spec : specs) {
+    PAGODA_ASSIGN_OR_RETURN(const TableOptions asked, TableOptionsFromSpec(spec));
+    uint32_t found = 0;
+    while (found < stored.size() && stored[found].name != asked.name) ++found;
+    if (found == stored.size()) {
+      return absl::NotFoundError(absl::StrCat("table '", asked.name, "' is not stored here"));
+    }
+    PAGODA_RETURN_IF_ERROR(CompareForReading(asked, stored[found]));
+    indices.push_back(Remember(stored[found], found));
+  }
+  return indices;
+}
+
+absl::Status TableRegistry::Reopen(EmbeddingStore& store) {
+  for (Entry& entry : entries_) {
+    PAGODA_ASSIGN_OR_RETURN(entry.store_index, store.OpenTable(entry.options));
+  }
+  return absl::OkStatus();
+}
+
+std::string TableRegistry::Describe(uint32_t table) const {
+  const Entry* entry = Get(table);
+  if (entry == nullptr) return absl::StrCat("table of index ", table);
+  return absl::StrCat("table '", entry->options.name, "' (index ", table, ")");
+}
+
+absl::Status TableRegistry::CheckPull(std::span<const ServicePull> tables, int64_t ids_max) const {
+  return CheckTables(*this, tables, ids_max);
+}
+
+absl::Status TableRegistry::CheckPush(std::span<const ServicePush> tables, int64_t ids_max) const {
+  PAGODA_RETURN_IF_ERROR(CheckTables(*this, tables, ids_max));
+  for (const ServicePush& push : tables) {
+    const TableOptions& options = Get(push.table)->options;
+    if (options.frozen) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(Describe(push.table), " is frozen: it takes no push"));
+    }
+    if (push.gradients.size() != push.ids.size() * static_cast<size_t>(options.dim)) {
+      return absl::InvalidArgumentError(absl::StrCat(Describe(push.table), ": ",
+                                                     push.gradients.size(), " gradient values for ",
+                                                     push.ids.size(), " ids of dim ", options.dim));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPushRows(const ServicePush& push, const std::string& table, int64_t dim) {
+  const size_t capacity = std::bit_ceil(2 * push.ids.size() + 1);
+  std::vector<uint32_t> slots(capacity, ~uint32_t{0});
+  for (uint32_t i = 0; i < push.ids.size(); ++i) {
+    const FeatureId id = push.ids[i];
+    size_t slot = MixBits(id) & (capacity - 1);
+    while (slots[slot] != ~uint32_t{0} && push.ids[slots[slot]] != id) {
+      slot = (slot + 1) & (capacity - 1);
+    }
+    if (slots[slot] != ~uint32_t{0}) {
+      return absl::InvalidArgumentError(absl::StrCat(table, ": id ", id, " repeats in one push"));
+    }
+    slots[slot] = i;
+  }
+  for (size_t i = 0; i < push.gradients.size(); ++i) {
+    if (!std::isfinite(push.gradients[i])) {
+      return absl::InvalidArgumentError(absl::StrCat(table, ": the gradient of id ",
+                                                     push.ids[i / static_cast<size_t>(dim)],
+                                                     " is not finite"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPushShard(const ServicePush& push, const std::string& table, uint32_t shard,
+                            uint32_t num_shards) {
+  for (const FeatureId id : push.ids) {
+    const uint32_t owner = ShardOf(id, num_shards);
+    if (owner != shard) {
+      return absl::InvalidArgumentError(absl::StrCat(table, ": id ", id, " belongs to shard ",
+                                                     owner, " of ", num_shards, ", this is shard ",
+                                                     shard));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

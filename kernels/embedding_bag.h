@@ -7,9 +7,10 @@
 //
 // Values inside inverse, offsets and occurrence arrays are trusted: PrepareBatch
 // makes them. Shapes, columns and pooling values are checked.
+//
+// The rows may be those of several tables, one after another: a lookup of one dim
+// over 26 tables is one call.
 #pragma once
-
-#include <span>
 
 #include "absl/status/status.h"
 #include "kernels/context.h"
@@ -36,19 +37,6 @@ absl::Status EmbeddingBagForward(Context& ctx, const Tensor& rows, const Embeddi
 // drows[u, :] = beta * drows[u, :] + sum over occurrences s of scale(s) * dout[sample, column, :].
 absl::Status EmbeddingBagBackward(Context& ctx, const Tensor& dout, const EmbeddingBagIndex& index,
                                   float beta, const Tensor& drows);
-
-// One table's part of a lookup.
-struct EmbeddingBagTable {
-  Tensor rows;  // [num_unique, dim]; in Backward the gradient, written
-  EmbeddingBagIndex index;
-};
-// The two operators above for all tables of a lookup in one parallel loop: a
-// lookup over 26 tables costs one wake-up of the threads instead of 26.
-//   INVALID_ARGUMENT  shapes disagree, or the tables differ in batch
-absl::Status EmbeddingBagsForward(Context& ctx, std::span<const EmbeddingBagTable> tables,
-                                  const Tensor& out);
-absl::Status EmbeddingBagsBackward(Context& ctx, const Tensor& dout,
-                                   std::span<const EmbeddingBagTable> tables, float beta);
 
 // out[i, :] = rows[inverse[i], :] for a sequence; out [nnz, dim].
 absl::Status GatherRows(Context& ctx, const Tensor& rows, const Tensor& inverse, const Tensor& out);

@@ -2,14 +2,14 @@
 //
 // Memory-bound: forward reads 4 * dim * nnz bytes of rows in random order (the
 // rows of the next occurrences are prefetched) and writes 4 * dim per segment
-// once. It runs over blocks of samples and, within a block, over tables, so that
-// a block of `out` is complete while it is in cache. Backward has one writer per
-// row, which adds the row's occurrences in order.
+// once. Backward has one writer per row, which adds the row's occurrences in
+// order. When the features fill the whole output in order and pool by sum, which
+// is the rule, the output row of a segment is dout + segment * dim; otherwise each
+// occurrence costs a division to find its sample and feature.
 #include "kernels/embedding_bag.h"
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
@@ -19,11 +19,9 @@
 namespace pagoda {
 namespace {
 
-// Samples of one piece of the forward loop: with 26 features of dim 16 a block of
-// `out` is 106 KB, which stays in a level-2 cache.
-constexpr int64_t kSamplesPerPiece = 64;
-// Rows of one piece of a plain gather.
-constexpr int64_t kGatherRowsPerPiece = 2048;
+// Segments of one piece of the forward loop, and rows of one of a plain gather:
+// at dim 16 they write 128 KB, which stays in a level-2 cache.
+constexpr int64_t kRowsPerPiece = 2048;
 
 enum PoolingValue : int32_t { kSum = 0, kMean = 1, kSqrtN = 2 };
 
@@ -33,117 +31,105 @@ PAGODA_INLINE float PoolingScale(int32_t pooling, int64_t count) {
   return pooling == kMean ? 1.0f / n : 1.0f / std::sqrt(n);
 }
 
-// What the loops need of one table, without handles.
-struct Table {
-  float* rows;  // [num_unique, dim]
-  int64_t num_unique;
+// The operands of both directions, checked, without handles.
+struct BagArgs {
+  float* rows;  // [num_unique, dim]; the gradient in backward
+  float* out;   // [batch, total_features, dim]; the gradient in backward
+  int64_t total_features;
+  int64_t dim;
   int64_t num_features;
-  int64_t nnz;
   const int32_t* inverse;
   const int32_t* offsets;
   const int32_t* columns;
   const int32_t* pooling;
   const int32_t* occurrence_offsets;
   const int32_t* occurrence_segments;
+  bool fills_output;  // Feature k is column k, and there is no other column.
+  bool all_sums;
+  float beta;
 };
 
-struct Bags {
-  std::vector<Table> tables;
-  float* out;  // [batch, total_features, dim]
-  int64_t batch;
-  int64_t total_features;
-  int64_t dim;
-};
-
-// The samples [begin, end) of one table.
+// Samples [begin, end).
 template <int kLanes, int kDim>
-PAGODA_INLINE void ForwardTable(const Bags& bags, const Table& t, int64_t begin, int64_t end) {
-  const int64_t dim = kDim > 0 ? kDim : bags.dim;
-  const int64_t first = t.offsets[begin * t.num_features];
-  const int64_t last = t.offsets[end * t.num_features];
+PAGODA_INLINE void PoolSamples(const BagArgs& a, int64_t begin, int64_t end) {
+  const int64_t dim = kDim > 0 ? kDim : a.dim;
+  const int64_t first = a.offsets[begin * a.num_features];
+  const int64_t last = a.offsets[end * a.num_features];
   const auto row = [&](int64_t i) __attribute__((always_inline)) {
-    return static_cast<const float*>(t.rows + t.inverse[i] * dim);
+    return PlainRow{a.rows + a.inverse[i] * dim};
   };
   const auto ahead = [&](int64_t i) __attribute__((always_inline)) {
-    if (i + kPrefetchRows < last) PrefetchRow(row(i + kPrefetchRows), dim);
+    if (i + kPrefetchRows < last) PrefetchRow(row(i + kPrefetchRows).row, dim);
   };
-  for (int64_t i = first; i < std::min(first + kPrefetchRows, last); ++i) PrefetchRow(row(i), dim);
+  for (int64_t i = first; i < std::min(first + kPrefetchRows, last); ++i) {
+    PrefetchRow(row(i).row, dim);
+  }
   for (int64_t sample = begin; sample < end; ++sample) {
-    for (int64_t k = 0; k < t.num_features; ++k) {
-      const int64_t segment = sample * t.num_features + k;
-      const int64_t from = t.offsets[segment];
-      const int64_t to = t.offsets[segment + 1];
-      float* out = bags.out + (sample * bags.total_features + t.columns[k]) * dim;
+    const int32_t* offsets = a.offsets + sample * a.num_features;
+    float* out = a.out + sample * a.total_features * dim;
+    for (int64_t k = 0; k < a.num_features; ++k) {
+      const int64_t from = offsets[k];
+      const int64_t to = offsets[k + 1];
       if (to - from == 1) {
         ahead(from);
-        CopyRow<kLanes>(row(from), dim, out);
+        CopyRow<kLanes>(row(from).row, dim, out + a.columns[k] * dim);
       } else {
-        SumRowsInOrder<kLanes, kDim>(from, to, dim, 0.0f, PoolingScale(t.pooling[k], to - from),
-                                     out, row, ahead);
+        SumRowsInOrder<kLanes, kDim>(from, to, dim, 0.0f, PoolingScale(a.pooling[k], to - from),
+                                     out + a.columns[k] * dim, row, ahead);
       }
     }
   }
 }
 
 template <int kLanes>
-PAGODA_INLINE void ForwardSamples(const Bags& bags, int64_t begin, int64_t end) {
-  for (const Table& t : bags.tables) {
-    ForRowSize(
-        bags.dim, [&](auto size) __attribute__((always_inline)) {
-          ForwardTable<kLanes, decltype(size)::value>(bags, t, begin, end);
-        });
-  }
+PAGODA_INLINE void BagForward(const BagArgs& a, int64_t begin, int64_t end) {
+  ForRowSize(
+      a.dim, [&](auto size) __attribute__((always_inline)) {
+        PoolSamples<kLanes, decltype(size)::value>(a, begin, end);
+      });
 }
-PAGODA_VECTOR_VERSIONS(ForwardSamples, Bags)
+PAGODA_VECTOR_VERSIONS(BagForward, BagArgs)
 
-struct BackwardArgs {
-  const Bags& bags;
-  const Table& table;
-  float beta;
-};
-
-// The gradients of rows [begin, end) of one table. With one feature a segment is
-// a sample, which saves a division per occurrence.
-template <int kLanes, int kDim, bool kOneFeature>
-PAGODA_INLINE void BackwardTable(const BackwardArgs& args, int64_t begin, int64_t end) {
-  const Table& t = args.table;
-  const int64_t dim = kDim > 0 ? kDim : args.bags.dim;
-  const auto source = [&](int64_t i) __attribute__((always_inline)) {
-    const int32_t segment = t.occurrence_segments[i];
-    const uint32_t num_features = static_cast<uint32_t>(t.num_features);
-    uint32_t sample = static_cast<uint32_t>(segment);
-    uint32_t k = 0;
-    if constexpr (!kOneFeature) {
-      k = sample % num_features;
-      sample /= num_features;
-    }
-    const int64_t count = t.offsets[segment + 1] - t.offsets[segment];
-    return ScaledRow{args.bags.out + (sample * args.bags.total_features + t.columns[k]) * dim,
-                     PoolingScale(t.pooling[k], count)};
-  };
-  const int64_t last = t.occurrence_offsets[end];
+// drows[u] for u in [begin, end): `source` finds what occurrence i adds.
+template <int kLanes, int kDim, typename Source>
+PAGODA_INLINE void SumOccurrences(const BagArgs& a, int64_t dim, int64_t begin, int64_t end,
+                                  const Source& source) {
+  const int64_t last = a.occurrence_offsets[end];
   const auto ahead = [&](int64_t i) __attribute__((always_inline)) {
     if (i + kPrefetchRows < last) PrefetchRow(source(i + kPrefetchRows).row, dim);
   };
   for (int64_t u = begin; u < end; ++u) {
-    SumRowsInOrder<kLanes, kDim>(t.occurrence_offsets[u], t.occurrence_offsets[u + 1], dim,
-                                 args.beta, 1.0f, t.rows + u * dim, source, ahead);
+    SumRowsInOrder<kLanes, kDim>(a.occurrence_offsets[u], a.occurrence_offsets[u + 1], dim, a.beta,
+                                 1.0f, a.rows + u * dim, source, ahead);
   }
 }
 
 template <int kLanes>
-PAGODA_INLINE void BackwardRows(const BackwardArgs& args, int64_t begin, int64_t end) {
+PAGODA_INLINE void BagBackward(const BagArgs& a, int64_t begin, int64_t end) {
   ForRowSize(
-      args.bags.dim, [&](auto size) __attribute__((always_inline)) {
+      a.dim, [&](auto size) __attribute__((always_inline)) {
         constexpr int kDim = decltype(size)::value;
-        if (args.table.num_features == 1) {
-          BackwardTable<kLanes, kDim, true>(args, begin, end);
-        } else {
-          BackwardTable<kLanes, kDim, false>(args, begin, end);
+        const int64_t dim = kDim > 0 ? kDim : a.dim;
+        if (a.fills_output && a.all_sums) {
+          SumOccurrences<kLanes, kDim>(
+              a, dim, begin, end, [&](int64_t i) __attribute__((always_inline)) {
+                return PlainRow{a.out + a.occurrence_segments[i] * dim};
+              });
+          return;
         }
+        SumOccurrences<kLanes, kDim>(
+            a, dim, begin, end, [&](int64_t i) __attribute__((always_inline)) {
+              const int32_t segment = a.occurrence_segments[i];
+              const int64_t sample =
+                  static_cast<uint32_t>(segment) / static_cast<uint32_t>(a.num_features);
+              const int64_t k = segment - sample * a.num_features;
+              return ScaledRow{
+                  a.out + (sample * a.total_features + a.columns[k]) * dim,
+                  PoolingScale(a.pooling[k], a.offsets[segment + 1] - a.offsets[segment])};
+            });
       });
 }
-PAGODA_VECTOR_VERSIONS(BackwardRows, BackwardArgs)
+PAGODA_VECTOR_VERSIONS(BagBackward, BagArgs)
 
 struct GatherArgs {
   const float* rows;
@@ -184,10 +170,10 @@ PAGODA_INLINE void GatherBackward(const GatherBackwardArgs& a, int64_t begin, in
         const int64_t dim = kDim > 0 ? kDim : a.dim;
         const int64_t last = a.occurrence_offsets[end];
         const auto row = [&](int64_t i) __attribute__((always_inline)) {
-          return a.dout + a.occurrences[i] * dim;
+          return PlainRow{a.dout + a.occurrences[i] * dim};
         };
         const auto ahead = [&](int64_t i) __attribute__((always_inline)) {
-          if (i + kPrefetchRows < last) PrefetchRow(row(i + kPrefetchRows), dim);
+          if (i + kPrefetchRows < last) PrefetchRow(row(i + kPrefetchRows).row, dim);
         };
         for (int64_t u = begin; u < end; ++u) {
           SumRowsInOrder<kLanes, kDim>(a.occurrence_offsets[u], a.occurrence_offsets[u + 1], dim,
@@ -206,100 +192,79 @@ void CheckOffsets(ArgumentCheck& check, const char* name, const Tensor& offsets,
              "offsets do not run from 0 to the number of items that they cut");
 }
 
-void CheckIndex(ArgumentCheck& check, const EmbeddingBagIndex& index, const Shape& out) {
-  check.That(index.batch == out[0], "the index has another batch size");
+// Checks the operands that both directions have, and strips them to pointers.
+// What is returned is of use only when the check is ok.
+BagArgs CheckBag(ArgumentCheck& check, const Tensor& rows, const EmbeddingBagIndex& index,
+                 const char* out_name, const Tensor& out) {
+  check.Rank(out_name, out, 3).Rank("rows", rows, 2).Rank("inverse", index.inverse, 1, DType::kI32);
+  if (!check.ok()) return {};
+  check.Has("rows", rows, {rows.dim(0), out.dim(2)});
+  check.That(index.batch == out.dim(0), "the index has another batch size");
   check.That(index.num_features >= 0, "the index has a negative number of features");
-  if (!check.Rank("inverse", index.inverse, 1, DType::kI32).ok()) return;
   CheckOffsets(check, "offsets", index.offsets, index.batch * index.num_features, index.inverse);
   check.Has("columns", index.columns, {index.num_features}, DType::kI32);
   check.Has("pooling", index.pooling, {index.num_features}, DType::kI32);
-  if (!check.ok()) return;
+  if (!check.ok()) return {};
+  BagArgs args = {.rows = rows.data<float>(),
+                  .out = out.data<float>(),
+                  .total_features = out.dim(1),
+                  .dim = out.dim(2),
+                  .num_features = index.num_features,
+                  .inverse = index.inverse.data<int32_t>(),
+                  .offsets = index.offsets.data<int32_t>(),
+                  .columns = index.columns.data<int32_t>(),
+                  .pooling = index.pooling.data<int32_t>(),
+                  .occurrence_offsets = nullptr,
+                  .occurrence_segments = nullptr,
+                  .fills_output = index.num_features == out.dim(1),
+                  .all_sums = true,
+                  .beta = 0.0f};
   for (int64_t k = 0; k < index.num_features; ++k) {
-    const int32_t column = index.columns.data<int32_t>()[k];
-    const int32_t pooling = index.pooling.data<int32_t>()[k];
-    check.That(column >= 0 && column < out[1], "a value in columns is no feature of the output");
+    const int32_t column = args.columns[k];
+    const int32_t pooling = args.pooling[k];
+    check.That(column >= 0 && column < out.dim(1),
+               "a value in columns is no feature of the output");
     check.That(pooling >= kSum && pooling <= kSqrtN, "a value in pooling is not 0, 1 or 2");
+    args.fills_output = args.fills_output && column == k;
+    args.all_sums = args.all_sums && pooling == kSum;
   }
-}
-
-// Checks all operands and strips them to pointers.
-absl::StatusOr<Bags> CheckBags(ArgumentCheck& check, std::span<const EmbeddingBagTable> tables,
-                               const char* out_name, const Tensor& out) {
-  if (!check.Rank(out_name, out, 3).ok()) return check.status();
-  Bags bags = {.tables = {},
-               .out = out.data<float>(),
-               .batch = out.dim(0),
-               .total_features = out.dim(1),
-               .dim = out.dim(2)};
-  for (const auto& [rows, index] : tables) {
-    if (!check.Rank("rows", rows, 2).ok()) return check.status();
-    check.Has("rows", rows, {rows.dim(0), bags.dim});
-    CheckIndex(check, index, out.shape());
-    if (!check.ok()) return check.status();
-    bags.tables.push_back({.rows = rows.data<float>(),
-                           .num_unique = rows.dim(0),
-                           .num_features = index.num_features,
-                           .nnz = index.inverse.dim(0),
-                           .inverse = index.inverse.data<int32_t>(),
-                           .offsets = index.offsets.data<int32_t>(),
-                           .columns = index.columns.data<int32_t>(),
-                           .pooling = index.pooling.data<int32_t>(),
-                           .occurrence_offsets = nullptr,
-                           .occurrence_segments = nullptr});
-  }
-  return bags;
+  return args;
 }
 
 }  // namespace
 
-absl::Status EmbeddingBagsForward(Context& ctx, std::span<const EmbeddingBagTable> tables,
-                                  const Tensor& out) {
-  KernelScope scope(ctx);
-  ArgumentCheck check(ctx, "EmbeddingBagForward");
-  PAGODA_ASSIGN_OR_RETURN(const Bags bags, CheckBags(check, tables, "out", out));
-  ForChunks(ctx, bags.batch, kSamplesPerPiece,
-            [&](int64_t, int64_t begin, int64_t end) { RunForwardSamples(bags, begin, end); });
-  return absl::OkStatus();
-}
-
-absl::Status EmbeddingBagsBackward(Context& ctx, const Tensor& dout,
-                                   std::span<const EmbeddingBagTable> tables, float beta) {
-  KernelScope scope(ctx);
-  ArgumentCheck check(ctx, "EmbeddingBagBackward");
-  PAGODA_ASSIGN_OR_RETURN(Bags bags, CheckBags(check, tables, "dout", dout));
-  std::vector<int64_t> first_piece = {0};  // Of each table, among the pieces of all.
-  for (size_t i = 0; i < tables.size(); ++i) {
-    const EmbeddingBagIndex& index = tables[i].index;
-    Table& t = bags.tables[i];
-    check.Has("occurrence_segments", index.occurrence_segments, {t.nnz}, DType::kI32);
-    CheckOffsets(check, "occurrence_offsets", index.occurrence_offsets, t.num_unique,
-                 index.occurrence_segments);
-    if (!check.ok()) return check.status();
-    t.occurrence_offsets = index.occurrence_offsets.data<int32_t>();
-    t.occurrence_segments = index.occurrence_segments.data<int32_t>();
-    first_piece.push_back(first_piece.back() + CountPieces(t.nnz, t.num_unique));
-  }
-  ctx.pool().ParallelFor(first_piece.back(), [&](int64_t piece) {
-    const auto after = std::upper_bound(first_piece.begin(), first_piece.end(), piece);
-    const size_t k = static_cast<size_t>(after - first_piece.begin()) - 1;
-    const Table& t = bags.tables[k];
-    const int64_t p = piece - first_piece[k];
-    RunBackwardRows({bags, t, beta}, FirstOfPiece(t.occurrence_offsets, t.num_unique, p),
-                    FirstOfPiece(t.occurrence_offsets, t.num_unique, p + 1));
-  });
-  return absl::OkStatus();
-}
-
 absl::Status EmbeddingBagForward(Context& ctx, const Tensor& rows, const EmbeddingBagIndex& index,
                                  const Tensor& out) {
-  const EmbeddingBagTable table{rows, index};
-  return EmbeddingBagsForward(ctx, {&table, 1}, out);
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "EmbeddingBagForward");
+  const BagArgs args = CheckBag(check, rows, index, "out", out);
+  if (!check.ok()) return check.status();
+  const int64_t samples =
+      std::max<int64_t>(kRowsPerPiece / std::max<int64_t>(args.num_features, 1), 1);
+  ForChunks(ctx, index.batch, samples,
+            [&](int64_t, int64_t begin, int64_t end) { RunBagForward(args, begin, end); });
+  return absl::OkStatus();
 }
 
 absl::Status EmbeddingBagBackward(Context& ctx, const Tensor& dout, const EmbeddingBagIndex& index,
                                   float beta, const Tensor& drows) {
-  const EmbeddingBagTable table{drows, index};
-  return EmbeddingBagsBackward(ctx, dout, {&table, 1}, beta);
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "EmbeddingBagBackward");
+  BagArgs args = CheckBag(check, drows, index, "dout", dout);
+  if (!check.ok()) return check.status();
+  const int64_t nnz = index.inverse.dim(0);
+  const int64_t num_unique = drows.dim(0);
+  check.Has("occurrence_segments", index.occurrence_segments, {nnz}, DType::kI32);
+  CheckOffsets(check, "occurrence_offsets", index.occurrence_offsets, num_unique, index.inverse);
+  if (!check.ok()) return check.status();
+  args.occurrence_offsets = index.occurrence_offsets.data<int32_t>();
+  args.occurrence_segments = index.occurrence_segments.data<int32_t>();
+  args.beta = beta;
+  ctx.pool().ParallelFor(CountPieces(nnz, num_unique), [&](int64_t piece) {
+    RunBagBackward(args, FirstOfPiece(args.occurrence_offsets, num_unique, piece),
+                   FirstOfPiece(args.occurrence_offsets, num_unique, piece + 1));
+  });
+  return absl::OkStatus();
 }
 
 absl::Status GatherRows(Context& ctx, const Tensor& rows, const Tensor& inverse,
@@ -314,7 +279,7 @@ absl::Status GatherRows(Context& ctx, const Tensor& rows, const Tensor& inverse,
                            .inverse = inverse.data<int32_t>(),
                            .out = out.data<float>(),
                            .dim = rows.dim(1)};
-  ForChunks(ctx, n, kGatherRowsPerPiece,
+  ForChunks(ctx, n, kRowsPerPiece,
             [&](int64_t, int64_t begin, int64_t end) { RunGather(args, begin, end); });
   return absl::OkStatus();
 }

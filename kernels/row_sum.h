@@ -19,7 +19,10 @@ PAGODA_INLINE void PrefetchRow(const float* row, int64_t dim) {
   for (int64_t column = 0; column < dim; column += 16) __builtin_prefetch(row + column);
 }
 
-// A row to add, multiplied by `scale`.
+// A row to add, as it is or multiplied by `scale`.
+struct PlainRow {
+  const float* row;
+};
 struct ScaledRow {
   const float* row;
   float scale;
@@ -37,7 +40,7 @@ PAGODA_INLINE void CopyRow(const float* x, int64_t dim, float* y) {
 
 // y = beta * y + factor * (sum of source(i) over i in [begin, end), in order), on
 // columns [column, column + kBlocks * kWidth). With beta == 0, y is not read.
-// source(i) is a const float* or a ScaledRow; ahead(i) may prefetch.
+// source(i) is a PlainRow or a ScaledRow; ahead(i) may prefetch.
 template <int kWidth, int kBlocks, typename Source, typename Ahead>
 PAGODA_INLINE void SumColumnBlocks(int64_t begin, int64_t end, int64_t column, float beta,
                                    float factor, float* y, const Source& source,
@@ -51,7 +54,7 @@ PAGODA_INLINE void SumColumnBlocks(int64_t begin, int64_t end, int64_t column, f
       if constexpr (std::is_same_v<decltype(from), const ScaledRow>) {
         sum[b] += *At<kWidth>(from.row + c) * from.scale;
       } else {
-        sum[b] += *At<kWidth>(from + c);
+        sum[b] += *At<kWidth>(from.row + c);
       }
     }
   }

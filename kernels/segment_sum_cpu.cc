@@ -43,8 +43,7 @@ PAGODA_INLINE void PoolSegments(const SegmentArgs& a, int64_t begin, int64_t end
           const int64_t to = a.offsets[s + 1];
           SumRowsInOrder<kLanes, kDim>(
               from, to, d, a.beta, ScaleOf(a.pooling, to - from), a.out + s * d,
-              [&](int64_t i)
-                  __attribute__((always_inline)) { return static_cast<const float*>(a.x + i * d); },
+              [&](int64_t i) __attribute__((always_inline)) { return PlainRow{a.x + i * d}; },
               [](int64_t)
                   __attribute__((always_inline)){});  // The processor sees consecutive rows.
         }

@@ -25,6 +25,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 
 #define PAGODA_INLINE inline __attribute__((always_inline))
 
@@ -97,17 +98,22 @@ PAGODA_INLINE void ForEachColumnBlock(int64_t begin, int64_t end, const Block& b
   for (; column < end; ++column) block(LaneCount<1>{}, column);
 }
 
-// Lanes of the widest vectors this processor has: 16 (AVX-512), 8 (AVX2) or 4.
+// Lanes of the widest vectors this processor has: 16 (AVX-512), 8 (AVX2) or 4. The
+// environment variable PAGODA_VECTOR_LANES lowers it, to get on one machine the
+// bits of another, and to test every width.
 inline int VectorLanes() {
+  static const int lanes = [] {
 #if defined(__x86_64__)
-  static const int lanes = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
-                               ? 16
-                           : __builtin_cpu_supports("avx2") ? 8
-                                                            : 4;
-  return lanes;
+    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+    const int widest = has_avx512 ? 16 : __builtin_cpu_supports("avx2") ? 8 : 4;
 #else
-  return 4;
+    const int widest = 4;
 #endif
+    const char* wanted = std::getenv("PAGODA_VECTOR_LANES");
+    const int limit = wanted == nullptr ? widest : std::atoi(wanted);
+    return limit >= widest ? widest : limit >= 8 ? 8 : 4;
+  }();
+  return lanes;
 }
 
 }  // namespace pagoda

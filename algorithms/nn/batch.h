@@ -41,30 +41,53 @@ struct Batch {
   std::string OriginRange() const;
 };
 
-// The occurrences of one table's rows in one lookup. A segment is one (sample,
-// feature) pair: segment = sample * num_features + k, with k the position of
-// the feature among the lookup's features *of this table*.
+// Where a table's unique rows lie. The rows of all tables of one dimension are
+// laid behind one another in one array, a row group, so that a lookup over many
+// tables is one gather and its backward one segment sum.
+struct RowGroup {
+  int64_t dim = 0;
+  int64_t num_rows = 0;     // Sum of the tables' unique ids.
+  std::vector<int> tables;  // In declaration order.
+};
+struct RowRange {
+  int group = 0;          // Index into PreparedBatch::row_groups.
+  int64_t first_row = 0;  // The table's first row in its group.
+};
+
+// The occurrences of rows in one lookup. A segment is one (sample, feature)
+// pair: segment = sample * num_features + k, with k the feature's position in
+// the lookup. Rows count from first_row of the group.
 struct LookupIndex {
-  int table = 0;                 // Index into Declaration::tables.
-  int64_t num_features = 0;      // Features of this table in this lookup.
-  std::vector<int32_t> columns;  // [num_features] position within the lookup.
-  std::vector<int32_t> inverse;  // [nnz] row among the table's unique ids.
+  int group = 0;
+  int64_t first_row = 0;         // The lookup's tables lie in rows
+  int64_t num_rows = 0;          // [first_row, first_row + num_rows) of the group.
+  int64_t num_features = 0;      // Of the lookup; 1 for a sequence.
+  std::vector<int32_t> columns;  // [num_features] 0, 1, 2, ...
+  std::vector<int32_t> pooling;  // [num_features] a Pooling value
+  std::vector<int32_t> inverse;  // [nnz], in [0, num_rows)
   std::vector<int32_t> offsets;  // [size * num_features + 1] into inverse.
-  // The transpose: unique row u occurs in segments
-  // occurrence_segments[occurrence_offsets[u] .. occurrence_offsets[u + 1]),
+  // The transpose: row r occurs in segments
+  // occurrence_segments[occurrence_offsets[r] .. occurrence_offsets[r + 1]),
   // ascending; in a sequence lookup these are positions in `inverse` instead.
-  std::vector<int32_t> occurrence_offsets;   // [num_unique + 1]
+  std::vector<int32_t> occurrence_offsets;   // [num_rows + 1]
   std::vector<int32_t> occurrence_segments;  // [nnz]
 };
 
 struct PreparedBatch {
   Batch batch;
-  std::vector<std::vector<FeatureId>> unique_ids;  // Per table; distinct, first-seen order.
-  std::vector<std::vector<LookupIndex>> lookups;   // Per Declaration::lookups, one per table.
+  int64_t num_dense = 0;  // Columns of batch.dense.
+  // Per table; distinct, in the order in which the table's features (in lookup
+  // order), and within a feature its samples, first name them.
+  std::vector<std::vector<FeatureId>> unique_ids;
+  std::vector<RowGroup> row_groups;  // One per dimension, first-declared first.
+  std::vector<RowRange> table_rows;  // Per table.
+  std::vector<LookupIndex> lookups;  // Per Declaration::lookups.
 };
 
 // Finds unique ids per table and builds the lookup indices. Pure; any thread.
-//   INVALID_ARGUMENT  the batch does not fit the schema, or holds >= 2^31 values
+// Labels, weights, groups and origins may be empty instead of [size].
+//   INVALID_ARGUMENT  the batch does not fit the schema or the declaration, or
+//                     holds >= 2^31 values
 absl::StatusOr<PreparedBatch> PrepareBatch(const FeatureSchema& schema,
                                            const Declaration& declaration, Batch batch);
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "algorithms/nn/feature_schema.h"
 #include "kernels/tensor.h"
 
@@ -21,7 +22,7 @@ struct TableDecl {
   // Columns [0, init_zero_columns) start at zero (the linear weight that DeepFM
   // keeps in front of the embedding in one row).
   int64_t init_zero_columns = 0;
-  std::string optimizer;  // "ftrl", ...; empty = job default.
+  std::string optimizer = "";  // "ftrl", ...; empty = job default.
 };
 
 // One gather of features' rows into one tensor.
@@ -55,7 +56,7 @@ struct DenseHandle {
   int index = -1;
 };
 
-// Filled by Model::Declare. Names must be unique; the trainer checks.
+// Filled by Model::Declare. Names must be unique; CheckDeclaration checks.
 struct Declaration {
   std::vector<TableDecl> tables;
   std::vector<LookupDecl> lookups;
@@ -63,7 +64,13 @@ struct Declaration {
 
   TableHandle AddTable(TableDecl table);  // A known name returns its handle.
   LookupHandle AddLookup(LookupDecl lookup);
-  DenseHandle AddDense(DenseDecl dense);
+  DenseHandle AddDense(DenseDecl parameter);
 };
+
+// Checks what a model declared, once, before anything is created from it.
+//   INVALID_ARGUMENT  a name occurs twice, a size is out of range, or a lookup
+//                     names features or tables that are not there or whose
+//                     dimensions differ (names them)
+absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration);
 
 }  // namespace pagoda

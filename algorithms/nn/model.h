@@ -1,5 +1,5 @@
 // A recommendation model: what it declares, and how one batch flows through it.
-// Adding one: CONTRIBUTING.md, "add a model".
+// Adding one: docs/adding_a_model.md.
 //
 // Threads: a model is immutable after Declare; Forward may be called from any
 // thread, one tape per call.
@@ -38,8 +38,10 @@ class ForwardInput {
   // Dense features [batch, num_dense]; invalid Var when the schema has none.
   virtual Var Dense() = 0;
   virtual Var Parameter(DenseHandle handle) = 0;
-  virtual Var Labels() = 0;   // [batch], no gradient
-  virtual Var Weights() = 0;  // [batch], no gradient
+  // True when this step may change a state parameter (training, not frozen).
+  virtual bool Updates(DenseHandle handle) const = 0;
+  virtual Var Labels() = 0;   // [batch], no gradient; invalid without labels
+  virtual Var Weights() = 0;  // [batch], no gradient; invalid when all are 1
   // First-seen-order raw batch on the host (group sizes, log-Q counts, ...).
   virtual const PreparedBatch& host() const = 0;
   // Key of this step's randomness; dropout combines it with the global sample index.
@@ -68,7 +70,8 @@ class Model {
   virtual ~Model() = default;
 
   // Called once, before anything else.
-  //   INVALID_ARGUMENT  the schema lacks what the model needs (names it)
+  //   INVALID_ARGUMENT  the schema lacks what the model needs, or an option is
+  //                     out of range (names it)
   virtual absl::Status Declare(const FeatureSchema& schema, Declaration& declaration) = 0;
 
   // Builds one batch's graph on input.tape(). Errors of tape operations are

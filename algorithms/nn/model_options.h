@@ -33,7 +33,8 @@ class ModelOptions {
 
   //   NOT_FOUND         unknown key (names the nearest)
   //   INVALID_ARGUMENT  the value has another type (names both); an integer is
-  //                     accepted where a double is expected
+  //                     accepted where a double is expected, in lists too, and
+  //                     an empty list of any type where a list is expected
   absl::Status Set(const std::string& key, OptionValue value);
 
   // REQUIRES: `key` is in specs() with type T.
@@ -51,8 +52,9 @@ class ModelOptions {
   std::map<std::string, OptionValue> values_;
 };
 
-// The candidate with the smallest edit distance to `word`, or "" when none is
-// within a third of its length.
+// The candidate with the smallest edit distance to `word` (a swap of two
+// neighbours counts 1), the first of equals, or "" when every distance is more
+// than a third of the longer of the two.
 std::string NearestName(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace pagoda

@@ -4,6 +4,7 @@
 // Threads: one thread at a time.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,16 +25,23 @@ struct ScheduleOptions {
 };
 
 // The factor on the base learning rate, as a function of step and of evaluation
-// results reported so far.
+// results reported so far:
+//    warm-up * curve,  warm-up = min(1, step / warmup_steps)
+//    constant  1
+//    cosine    min + (1 - min) (1 + cos(pi p)) / 2,
+//              p = (step - warmup_steps) / (total_steps - warmup_steps) in [0, 1]
+//    plateau   plateau_factor ^ (reductions so far), at least min
 class Schedule {
  public:
   //   INVALID_ARGUMENT  unknown kind (names the nearest), or a value out of range
   static absl::StatusOr<Schedule> Create(const ScheduleOptions& options);
+  // `step` counts from 1.
   double Factor(Step step) const;
   // Reports an evaluation; `metric` is better when larger.
   void Report(double metric);
   // State for a checkpoint (plateau only).
   std::vector<double> Save() const;
+  //   INVALID_ARGUMENT  not what Save returns
   absl::Status Load(const std::vector<double>& state);
 
  private:
@@ -46,10 +54,14 @@ class Schedule {
 struct DenseOptimizerOptions {
   DenseStepArgs args;      // kind, learning_rate, momentum, ... as given in the job
   double clip_norm = 0.0;  // > 0: scale the global gradient norm down to this.
+  // Factor on the learning rate of a parameter group; absent: 1.
+  std::map<std::string, double> group_rates;
 };
 
 class DenseOptimizer {
  public:
+  //   INVALID_ARGUMENT  a rate, clip_norm, momentum, beta, epsilon or decay that is
+  //                     not finite or out of range (named)
   static absl::StatusOr<std::unique_ptr<DenseOptimizer>> Create(
       Context& ctx, const ParameterSet& parameters, const DenseOptimizerOptions& options);
   // "sgd" | "adagrad" | "adam" | "adamw"; INVALID_ARGUMENT names the nearest.
@@ -57,12 +69,14 @@ class DenseOptimizer {
 
   // Applies parameters.gradients() with rate learning_rate * lr_factor. Counts
   // its own steps (Adam's bias correction). Returns the gradient's norm before
-  // clipping.
-  //   OUT_OF_RANGE  the gradient is not finite; nothing was changed; names the
-  //                 first parameter that is not
+  // clipping. Frozen parameters keep their bits; weight decay passes by those
+  // that opted out (DenseDecl::weight_decay).
+  //   OUT_OF_RANGE  the gradient or its norm is not finite; nothing was changed;
+  //                 names the first parameter that is not
   absl::StatusOr<double> Step(Context& ctx, ParameterSet& parameters, double lr_factor);
 
-  // Flat slot tensors ([num_trainable] each) and the step count, for checkpoints.
+  // Flat slot tensors ([num_trainable] each; as many as the kind has) and the
+  // step count, for checkpoints.
   std::vector<Tensor> slots() const;
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
@@ -71,6 +85,7 @@ class DenseOptimizer {
   DenseOptimizerOptions options_;
   int64_t steps_ = 0;
   Tensor slot1_, slot2_;
+  Tensor norm_;  // [2]
 };
 
 }  // namespace pagoda

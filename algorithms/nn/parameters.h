@@ -38,11 +38,23 @@ class ParameterSet {
   // First element of a parameter in values().
   int64_t offset(DenseHandle handle) const;
 
+  // Freezes exactly the parameters of `groups` (and unfreezes all others): they
+  // get no gradient, no optimizer step and no decay, and the running statistics
+  // among them are not updated.
+  //   NOT_FOUND  no parameter belongs to one of the groups (named)
+  absl::Status Freeze(const std::vector<std::string>& groups);
+  // True for a trainable parameter that is not frozen.
+  bool learns(DenseHandle handle) const;
+  bool frozen(DenseHandle handle) const { return frozen_[static_cast<size_t>(handle.index)]; }
+  // DenseDecl::group, or "default".
+  static const std::string& GroupOf(const DenseDecl& decl);
+
   absl::Status ZeroGradients(Context& ctx);
 
  private:
   ParameterSet() = default;
   std::vector<DenseDecl> decls_;
+  std::vector<bool> frozen_;
   std::vector<int64_t> offsets_;
   int64_t num_trainable_ = 0;
   Tensor values_;

@@ -3,6 +3,8 @@
 // crosses between host and device here and nowhere else.
 #pragma once
 
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -17,7 +19,9 @@ namespace pagoda {
 struct StepInput {
   const PreparedBatch* batch = nullptr;
   // Weights of batch->unique_ids[t], row-major [num_unique, dim], on the host.
-  std::vector<const float*> rows;  // Per table.
+  // May be null where a table has no unique ids.
+  std::vector<const float*> rows;   // Per table.
+  std::vector<bool> frozen_tables;  // Per table: no gradient. Empty: none is.
   bool training = false;
   RandomKey random;  // Key of this step.
 };
@@ -33,8 +37,10 @@ struct LossValue {
 // the batch must outlive it.
 class ModelStep {
  public:
-  // Runs forward.
-  //   whatever the model's operations return
+  // Runs forward. Frozen parameters (ParameterSet::Freeze) get no gradient.
+  //   INVALID_ARGUMENT  rows or batch do not fit the declaration, or the model
+  //                     returned a loss that is not a scalar (named)
+  //   and whatever the model's operations return
   static absl::StatusOr<std::unique_ptr<ModelStep>> Forward(Context& ctx, const Model& model,
                                                             const Declaration& declaration,
                                                             ParameterSet& parameters,
@@ -55,9 +61,11 @@ class ModelStep {
   // Runs backward of sum over losses of weight / global_counts[k] * sum. Dense
   // gradients are ADDED into parameters.gradients(). Call once; training only.
   // global_counts[k] <= 0 gives that loss no gradient.
+  //   FAILED_PRECONDITION  the step is not a training step, or a second call
+  //   INVALID_ARGUMENT     not one count per loss
   virtual absl::Status Backward(const std::vector<double>& global_counts) = 0;
   // After Backward: gradient of table t's unique rows, copied to `host`
-  // [num_unique, dim] (zeros when no loss depends on the table).
+  // [num_unique, dim] (zeros when no loss depends on the table or it is frozen).
   virtual absl::Status RowGradients(int table, float* host) = 0;
 };
 

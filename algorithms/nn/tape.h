@@ -15,6 +15,7 @@
 // Threads: one tape, one thread. Tapes on different contexts are independent.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -38,7 +39,8 @@ class Var {
   const Tensor& value() const;
   const Shape& shape() const { return value().shape(); }
   bool needs_grad() const;
-  // Gradient after Backward; absent when no loss depends on this value.
+  // Gradient of a leaf after Backward; absent when no loss depends on it. The
+  // gradient of an operation's result is released as soon as it has been used.
   const Tensor& grad() const;
 
  private:
@@ -65,19 +67,22 @@ class Tape {
 
   // A node for operation authors: `value` has been computed from `inputs`;
   // `backward` is called once with this node's gradient when some input needs
-  // one, and calls AddGrad for each input that does.
+  // one, and adds into GradOf(input) for each input that does. It runs after all
+  // users of the node have added their part.
   using BackwardFn = std::function<absl::Status(const Tensor& grad)>;
   Var Node(Tensor value, std::vector<Var> inputs, BackwardFn backward);
 
   // For BackwardFn: the gradient tensor of `input` to add into, zero-filled when
-  // first asked for. With `first`, tells whether the caller may overwrite it
+  // first asked for. With `first`, tells whether the caller must overwrite it
   // instead (it is then NOT zero-filled).
+  //   REQUIRES: input.needs_grad()
   absl::StatusOr<Tensor> GradOf(const Var& input, bool* first = nullptr);
 
   // Runs backward from several scalars at once, each with d(total)/d(scalar) =
   // seed. Call once.
-  //   FAILED_PRECONDITION  an operation failed earlier (its status is returned)
-  //   INVALID_ARGUMENT     a seed is not a scalar of this tape
+  //   the sticky status    an operation failed earlier
+  //   FAILED_PRECONDITION  called before
+  //   INVALID_ARGUMENT     a seed is not a scalar of this tape; nothing was run
   struct Seed {
     Var var;
     float gradient;
@@ -94,12 +99,15 @@ class Tape {
     Tensor grad;
     bool needs_grad = false;
     bool grad_written = false;
-    std::vector<int> inputs;
-    BackwardFn backward;
+    BackwardFn backward;  // Empty for leaves.
   };
+  absl::Status AddSeed(const Seed& seed);
+
   Context& ctx_;
   absl::Status status_;
-  std::vector<Entry> entries_;
+  bool backward_done_ = false;
+  // A deque, so that a reference from Var::value() outlives later operations.
+  std::deque<Entry> entries_;
 };
 
 }  // namespace pagoda

@@ -1,0 +1,91 @@
+#include "algorithms/nn/declaration.h"
+
+#include <set>
+
+namespace pagoda {
+namespace {
+
+absl::Status CheckLookup(const FeatureSchema& schema, const Declaration& declaration,
+                         const LookupDecl& lookup, size_t index) {
+  const std::string where = absl::StrCat("lookup ", index);
+  if (lookup.features.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, " has no features"));
+  }
+  if (lookup.features.size() != lookup.tables.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        where, " has ", lookup.features.size(), " features but ", lookup.tables.size(), " tables"));
+  }
+  if (lookup.sequence && lookup.features.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(where, " is a sequence lookup of ",
+                                                   lookup.features.size(),
+                                                   " features; it must have exactly one"));
+  }
+  const int num_sparse = static_cast<int>(schema.SparseFeatures().size());
+  const int num_tables = static_cast<int>(declaration.tables.size());
+  for (size_t k = 0; k < lookup.features.size(); ++k) {
+    if (lookup.features[k] < 0 || lookup.features[k] >= num_sparse) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " names sparse feature ", lookup.features[k], " of ", num_sparse));
+    }
+    if (lookup.tables[k] < 0 || lookup.tables[k] >= num_tables) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, " names table ", lookup.tables[k], " of ", num_tables));
+    }
+    const TableDecl& first = declaration.tables[static_cast<size_t>(lookup.tables[0])];
+    const TableDecl& table = declaration.tables[static_cast<size_t>(lookup.tables[k])];
+    if (table.dim != first.dim) {
+      return absl::InvalidArgumentError(absl::StrCat(where, " mixes table '", first.name,
+                                                     "' of dimension ", first.dim, " with table '",
+                                                     table.name, "' of dimension ", table.dim));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+TableHandle Declaration::AddTable(TableDecl table) {
+  for (size_t i = 0; i < tables.size(); ++i) {
+    if (tables[i].name == table.name) return TableHandle{static_cast<int>(i)};
+  }
+  tables.push_back(std::move(table));
+  return TableHandle{static_cast<int>(tables.size()) - 1};
+}
+
+LookupHandle Declaration::AddLookup(LookupDecl lookup) {
+  lookups.push_back(std::move(lookup));
+  return LookupHandle{static_cast<int>(lookups.size()) - 1};
+}
+
+DenseHandle Declaration::AddDense(DenseDecl parameter) {
+  dense.push_back(std::move(parameter));
+  return DenseHandle{static_cast<int>(dense.size()) - 1};
+}
+
+absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration) {
+  std::set<std::string> names;
+  for (const TableDecl& table : declaration.tables) {
+    if (!names.insert(table.name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model declares two tables named '", table.name, "'"));
+    }
+    if (table.dim < 1 || table.init_zero_columns < 0 || table.init_zero_columns > table.dim) {
+      return absl::InvalidArgumentError(absl::StrCat("table '", table.name, "' has dimension ",
+                                                     table.dim, " and ", table.init_zero_columns,
+                                                     " columns that start at zero"));
+    }
+  }
+  names.clear();
+  for (const DenseDecl& parameter : declaration.dense) {
+    if (!names.insert(parameter.name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model declares two parameters named '", parameter.name, "'"));
+    }
+  }
+  for (size_t i = 0; i < declaration.lookups.size(); ++i) {
+    PAGODA_RETURN_IF_ERROR(CheckLookup(schema, declaration, declaration.lookups[i], i));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

@@ -1,0 +1,106 @@
+// The operations a model is written in: values on a tape in, a value on the same
+// tape out, backward recorded. Each is one or a few operators of kernels/.
+//
+// Shapes are row-major; n is the batch. A shape or type that does not fit is the
+// tape's sticky error (INVALID_ARGUMENT, with the operation's name), and so is an
+// invalid operand, except where a Var is marked optional. Nothing here reads a
+// tensor on the host.
+//
+// Threads: as the tape, one thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/nn/tape.h"
+#include "base/random.h"
+#include "kernels/activation.h"
+#include "kernels/batch_norm.h"
+#include "kernels/embedding_bag.h"
+#include "kernels/segment_sum.h"
+
+namespace pagoda::nn {
+
+// ---- Elementwise and sums (ops_elementwise.cc). Operands of one shape. ----
+Var Add(const Var& a, const Var& b);
+Var Subtract(const Var& a, const Var& b);
+Var Multiply(const Var& a, const Var& b);
+Var Scale(const Var& x, float alpha);
+Var Square(const Var& x);
+// x [n, d] + v [d] in every row; x [n, d] * s [n] in every column.
+Var AddRowVector(const Var& x, const Var& v);
+Var ScaleRows(const Var& x, const Var& s);
+Var Sum(const Var& x);                     // [...] -> scalar
+Var SumColumns(const Var& x);              // [n, d] -> [n]
+Var DotRows(const Var& a, const Var& b);   // [n, d], [n, d] -> [n]
+Var Activate(const Var& x, Activation f);  // any shape
+Var Sigmoid(const Var& x);                 // any shape
+Var Softmax(const Var& x);                 // [n, m], over each row
+Var StopGradient(const Var& x);            // the same value, cut off from backward
+
+// ---- Products (ops_linear.cc). ----
+struct Transposes {
+  bool a = false;
+  bool b = false;
+};
+// a [m, k], b [k, n] -> [m, n]; a transposed operand is given as [k, m] or [n, k].
+Var MatMul(const Var& a, const Var& b, Transposes transposes = {});
+// f(x w^T + bias): x [n, in], w [out, in], bias [out] (optional) -> [n, out].
+Var Linear(const Var& x, const Var& w, const Var& bias, Activation f = Activation::kNone);
+
+// ---- Shape (ops_shape.cc). ----
+Var Reshape(const Var& x, const Shape& shape);
+Var Flatten(const Var& x);                                   // [n, ...] -> [n, rest]
+Var Concat(const std::vector<Var>& parts);                   // [n, d_i] -> [n, sum d_i]
+Var SliceColumns(const Var& x, int64_t begin, int64_t end);  // [n, d] -> [n, end - begin]
+Var SliceRows(const Var& x, int64_t begin, int64_t end);     // [n, ...] -> [end - begin, ...]
+Var BroadcastRow(const Var& v, int64_t num_rows);            // [d] -> [num_rows, d]
+
+// ---- Normalisation (ops_normalize.cc). x [n, d]; gamma, beta [d]. ----
+struct BatchNormState {
+  Tensor running_mean, running_var;  // [d]
+  bool update = true;                // In training: move them towards the batch's.
+};
+// Training uses and differentiates the batch's statistics, inference the running
+// ones (no gradient to x is recorded then).
+Var BatchNorm(const Var& x, const Var& gamma, const Var& beta, const BatchNormState& state,
+              const BatchNormArgs& args, bool training);
+Var LayerNorm(const Var& x, const Var& gamma, const Var& beta, float epsilon = 1e-5f);
+Var L2Normalize(const Var& x, float epsilon = 1e-12f);
+// Keeps (sample, column) by (key, first_sample + row, column); identity at rate 0.
+Var Dropout(const Var& x, float rate, RandomKey key, uint64_t first_sample);
+
+// ---- Feature interactions (ops_interaction.cc). ----
+Var DotInteraction(const Var& x);  // [n, f, d] -> [n, f (f - 1) / 2]
+Var Fm(const Var& x);              // [n, f, d] -> [n]
+Var CrossV1(const Var& x0, const Var& x, const Var& w, const Var& b);  // -> [n, d]
+Var CrossV2(const Var& x0, const Var& u, const Var& x);                // -> [n, d]
+
+// ---- Rows of tables and sequences (ops_embedding.cc). ----
+// Rows [first_row, first_row + num_rows) of `rows` [*, dim]: what an index counts.
+struct RowSpan {
+  int64_t first_row = 0;
+  int64_t num_rows = 0;
+};
+// -> [index.batch, index.num_features, dim]; index.columns must be 0, 1, 2, ...
+Var EmbeddingBag(const Var& rows, RowSpan span, const EmbeddingBagIndex& index);
+struct RowGather {
+  Tensor inverse;             // i32 [nnz]
+  Tensor occurrence_offsets;  // i32 [span.num_rows + 1]
+  Tensor occurrences;         // i32 [nnz]
+};
+Var GatherRows(const Var& rows, RowSpan span, const RowGather& index);  // -> [nnz, dim]
+// values [nnz, d], offsets [segments + 1] on the host -> [segments, d].
+Var SegmentPool(const Var& values, const std::vector<int32_t>& offsets, SegmentPooling pooling);
+
+// ---- Losses per sample (ops_loss.cc); models add them up with losses.h. ----
+// logits, labels [n], weights [n] (optional) -> [n]. Gradient to the logits only.
+Var SigmoidCrossEntropy(const Var& logits, const Var& labels, const Var& weights);
+// x [n, m], targets (host, -1 skips the row), weights [n] (optional) -> [n].
+Var SoftmaxCrossEntropy(const Var& x, const std::vector<int32_t>& targets, const Var& weights);
+// In-batch softmax logits (kernels/in_batch_logits.h): scores [n, n] -> [n, n].
+// items [n]: equal numbers mark the same item; log_q [n], or empty for none.
+Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items,
+                  const std::vector<float>& log_q, float temperature);
+
+}  // namespace pagoda::nn

@@ -1,0 +1,80 @@
+#include "algorithms/nn/op_node.h"
+#include "algorithms/nn/ops.h"
+
+namespace pagoda::nn {
+namespace {
+
+absl::Status CheckSpan(const Var& rows, RowSpan span) {
+  PAGODA_RETURN_IF_ERROR(CheckRank(rows, 2));
+  if (span.first_row >= 0 && span.num_rows >= 0 &&
+      span.first_row + span.num_rows <= rows.shape()[0]) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("rows [", span.first_row, ", ",
+                                                 span.first_row + span.num_rows,
+                                                 ") do not lie within ", rows.shape()[0]));
+}
+
+Tensor Part(const Tensor& rows, RowSpan span) {
+  return rows.Rows(span.first_row, span.first_row + span.num_rows);
+}
+
+// Calls write(part of the gradient, beta). A lookup of some of the rows cannot
+// be the one that first fills the gradient of all.
+template <typename Write>
+absl::Status AddRowGradient(const Var& rows, RowSpan span, Write&& write) {
+  if (span.num_rows == rows.shape()[0]) return AddGradient(rows, write);
+  PAGODA_ASSIGN_OR_RETURN(const Tensor grad, rows.tape().GradOf(rows));
+  return write(Part(grad, span), 1.0f);
+}
+
+}  // namespace
+
+Var EmbeddingBag(const Var& rows, RowSpan span, const EmbeddingBagIndex& index) {
+  return RunOp("EmbeddingBag", {rows}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckSpan(rows, span));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y,
+                            tape.ctx().Empty({index.batch, index.num_features, rows.shape()[1]}));
+    PAGODA_RETURN_IF_ERROR(EmbeddingBagForward(tape.ctx(), Part(rows.value(), span), index, y));
+    return tape.Node(y, {rows}, [rows, span, index](const Tensor& dy) {
+      return AddRowGradient(rows, span, [&](const Tensor& drows, float beta) {
+        return EmbeddingBagBackward(rows.tape().ctx(), dy, index, beta, drows);
+      });
+    });
+  });
+}
+
+Var GatherRows(const Var& rows, RowSpan span, const RowGather& index) {
+  return RunOp("GatherRows", {rows}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckSpan(rows, span));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({index.inverse.size(), rows.shape()[1]}));
+    PAGODA_RETURN_IF_ERROR(
+        pagoda::GatherRows(tape.ctx(), Part(rows.value(), span), index.inverse, y));
+    return tape.Node(y, {rows}, [rows, span, index](const Tensor& dy) {
+      return AddRowGradient(rows, span, [&](const Tensor& drows, float beta) {
+        return GatherRowsBackward(rows.tape().ctx(), dy, index.occurrence_offsets,
+                                  index.occurrences, beta, drows);
+      });
+    });
+  });
+}
+
+Var SegmentPool(const Var& values, const std::vector<int32_t>& offsets, SegmentPooling pooling) {
+  return RunOp("SegmentPool", {values}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(values, 2));
+    if (offsets.empty() || offsets.front() != 0 || offsets.back() != values.shape()[0]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the offsets do not cover values of shape ", ShapeString(values.shape())));
+    }
+    const int64_t num_offsets = static_cast<int64_t>(offsets.size());
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {num_offsets}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({num_offsets - 1, values.shape()[1]}));
+    PAGODA_RETURN_IF_ERROR(SegmentSumForward(tape.ctx(), values.value(), ends, pooling, 0.0f, y));
+    return tape.Node(y, {values}, [values, ends, pooling](const Tensor& dy) -> absl::Status {
+      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, values.tape().GradOf(values));
+      return SegmentSumBackward(values.tape().ctx(), dy, ends, pooling, dx);
+    });
+  });
+}
+
+}  // namespace pagoda::nn

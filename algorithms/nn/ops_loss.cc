@@ -1,0 +1,73 @@
+#include "algorithms/nn/op_node.h"
+#include "algorithms/nn/ops.h"
+#include "kernels/in_batch_logits.h"
+#include "kernels/sigmoid_cross_entropy.h"
+#include "kernels/softmax.h"
+
+namespace pagoda::nn {
+
+Var SigmoidCrossEntropy(const Var& logits, const Var& labels, const Var& weights) {
+  return RunOp("SigmoidCrossEntropy", {logits, labels}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    const Tensor label_values = labels.value();
+    const Tensor weight_values = weights.valid() ? weights.value() : Tensor();
+    PAGODA_ASSIGN_OR_RETURN(Tensor loss, tape.ctx().Empty(logits.shape()));
+    PAGODA_RETURN_IF_ERROR(
+        SigmoidCrossEntropyForward(tape.ctx(), logits.value(), label_values, weight_values, loss));
+    return tape.Node(
+        loss, {logits}, [logits, label_values, weight_values](const Tensor& dloss) -> absl::Status {
+          PAGODA_ASSIGN_OR_RETURN(const Tensor dlogits, logits.tape().GradOf(logits));
+          return SigmoidCrossEntropyBackward(logits.tape().ctx(), logits.value(), label_values,
+                                             weight_values, dloss, dlogits);
+        });
+  });
+}
+
+Var SoftmaxCrossEntropy(const Var& x, const std::vector<int32_t>& targets, const Var& weights) {
+  return RunOp("SoftmaxCrossEntropy", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    Context& ctx = tape.ctx();
+    const int64_t num_rows = x.shape()[0];
+    for (int32_t target : targets) {
+      if (target >= -1 && target < x.shape()[1]) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("target ", target, " is not a class of ", ShapeString(x.shape())));
+    }
+    PAGODA_ASSIGN_OR_RETURN(const Tensor classes,
+                            ctx.Upload<int32_t>(targets, {static_cast<int64_t>(targets.size())}));
+    const Tensor weight_values = weights.valid() ? weights.value() : Tensor();
+    PAGODA_ASSIGN_OR_RETURN(Tensor loss, ctx.Empty({num_rows}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor probabilities, ctx.Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(
+        SoftmaxCrossEntropyForward(ctx, x.value(), classes, weight_values, loss, probabilities));
+    return tape.Node(
+        loss, {x}, [x, classes, weight_values, probabilities](const Tensor& dloss) -> absl::Status {
+          PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
+          return SoftmaxCrossEntropyBackward(x.tape().ctx(), probabilities, classes, weight_values,
+                                             dloss, dx);
+        });
+  });
+}
+
+Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items,
+                  const std::vector<float>& log_q, float temperature) {
+  return RunOp("InBatchLogits", {scores}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    Context& ctx = tape.ctx();
+    const Shape columns = {static_cast<int64_t>(items.size())};
+    PAGODA_ASSIGN_OR_RETURN(const Tensor numbers, ctx.Upload<int32_t>(items, columns));
+    Tensor correction;
+    if (!log_q.empty()) {
+      PAGODA_ASSIGN_OR_RETURN(correction,
+                              ctx.Upload<float>(log_q, {static_cast<int64_t>(log_q.size())}));
+    }
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, ctx.Empty(scores.shape()));
+    PAGODA_RETURN_IF_ERROR(
+        InBatchLogitsForward(ctx, scores.value(), numbers, correction, temperature, y));
+    return tape.Node(y, {scores}, [scores, numbers, temperature](const Tensor& dy) {
+      return AddGradient(scores, [&](const Tensor& dx, float beta) {
+        return InBatchLogitsBackward(scores.tape().ctx(), dy, numbers, temperature, beta, dx);
+      });
+    });
+  });
+}
+
+}  // namespace pagoda::nn

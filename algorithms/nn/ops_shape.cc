@@ -1,0 +1,119 @@
+#include "algorithms/nn/op_node.h"
+#include "algorithms/nn/ops.h"
+#include "kernels/concat.h"
+#include "kernels/elementwise.h"
+
+namespace pagoda::nn {
+namespace {
+
+absl::Status CheckRange(int64_t begin, int64_t end, int64_t size, const char* what) {
+  if (0 <= begin && begin <= end && end <= size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " [", begin, ", ", end, ") do not lie within ", size));
+}
+
+// [n, d_0], [n, d_1], ... with one n; returns the sum of d.
+absl::StatusOr<int64_t> ConcatWidth(const std::vector<Var>& parts) {
+  int64_t width = 0;
+  for (const Var& part : parts) {
+    PAGODA_RETURN_IF_ERROR(CheckRank(part, 2));
+    if (part.shape()[0] != parts[0].shape()[0]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parts have different numbers of rows: ", ShapeString(parts[0].shape()),
+                       " and ", ShapeString(part.shape())));
+    }
+    width += part.shape()[1];
+  }
+  return width;
+}
+
+}  // namespace
+
+Var Reshape(const Var& x, const Shape& shape) {
+  return RunOp("Reshape", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    if (NumElements(shape) != x.value().size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("shape ", ShapeString(x.shape()), " does not fit ", ShapeString(shape)));
+    }
+    return tape.Node(x.value().Reshape(shape), {x}, [x](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return AxpBy(x.tape().ctx(), 1.0f, dy.Reshape(x.shape()), beta, dx);
+      });
+    });
+  });
+}
+
+Var Flatten(const Var& x) {
+  if (!x.valid() || x.value().rank() == 2) return x;
+  const Shape& shape = x.shape();
+  const int64_t rows = shape.empty() ? 1 : shape[0];
+  int64_t columns = 1;
+  for (size_t axis = 1; axis < shape.size(); ++axis) columns *= shape[axis];
+  return Reshape(x, {rows, columns});
+}
+
+Var Concat(const std::vector<Var>& parts) {
+  if (parts.empty()) return Var();
+  for (const Var& part : parts) {
+    if (OperandTape("Concat", {parts[0], part}) == nullptr) return Var();
+  }
+  if (parts.size() == 1) return parts[0];
+  return RunOp("Concat", {parts[0]}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(const int64_t width, ConcatWidth(parts));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({parts[0].shape()[0], width}));
+    int64_t column = 0;
+    for (const Var& part : parts) {
+      PAGODA_RETURN_IF_ERROR(WriteColumns(tape.ctx(), part.value(), column, y));
+      column += part.shape()[1];
+    }
+    return tape.Node(y, parts, [parts](const Tensor& dy) -> absl::Status {
+      int64_t first = 0;
+      for (const Var& part : parts) {
+        PAGODA_RETURN_IF_ERROR(AddGradient(part, [&](const Tensor& dx, float beta) {
+          return ReadColumns(part.tape().ctx(), dy, first, beta, dx);
+        }));
+        first += part.shape()[1];
+      }
+      return absl::OkStatus();
+    });
+  });
+}
+
+Var SliceColumns(const Var& x, int64_t begin, int64_t end) {
+  return RunOp("SliceColumns", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    PAGODA_RETURN_IF_ERROR(CheckRange(begin, end, x.shape()[1], "columns"));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({x.shape()[0], end - begin}));
+    PAGODA_RETURN_IF_ERROR(ReadColumns(tape.ctx(), x.value(), begin, 0.0f, y));
+    return tape.Node(y, {x}, [x, begin](const Tensor& dy) -> absl::Status {
+      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
+      return AddColumns(x.tape().ctx(), dy, begin, dx);
+    });
+  });
+}
+
+Var SliceRows(const Var& x, int64_t begin, int64_t end) {
+  return RunOp("SliceRows", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    if (x.shape().empty()) return CheckRank(x, 1);
+    PAGODA_RETURN_IF_ERROR(CheckRange(begin, end, x.shape()[0], "rows"));
+    return tape.Node(x.value().Rows(begin, end), {x},
+                     [x, begin, end](const Tensor& dy) -> absl::Status {
+                       PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
+                       return AddInto(x.tape().ctx(), dy, dx.Rows(begin, end));
+                     });
+  });
+}
+
+Var BroadcastRow(const Var& v, int64_t num_rows) {
+  return RunOp("BroadcastRow", {v}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(v, 1));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Zeros({num_rows, v.shape()[0]}));
+    PAGODA_RETURN_IF_ERROR(pagoda::AddRowVector(tape.ctx(), y, v.value(), y));
+    return tape.Node(y, {v}, [v](const Tensor& dy) {
+      return AddGradient(
+          v, [&](const Tensor& dv, float beta) { return SumRows(v.tape().ctx(), dy, beta, dv); });
+    });
+  });
+}
+
+}  // namespace pagoda::nn

@@ -1,0 +1,212 @@
+#include <cmath>
+#include <unordered_map>
+
+#include "algorithms/models.h"
+#include "algorithms/nn/layers.h"
+#include "algorithms/nn/losses.h"
+#include "algorithms/nn/ops.h"
+#include "base/hash.h"
+
+namespace pagoda {
+namespace {
+
+// The features of one side, sparse and numeric, and the tower over them.
+class Tower {
+ public:
+  absl::Status Declare(const FeatureSchema& schema, Declaration& declaration,
+                       const ModelOptions& options, const std::string& side) {
+    PAGODA_RETURN_IF_ERROR(FindFeatures(schema, options, side + "_features"));
+    PAGODA_ASSIGN_OR_RETURN(const int64_t dim, nn::ParseEmbeddingDim(options));
+    PAGODA_ASSIGN_OR_RETURN(const nn::MlpOptions mlp, nn::ParseMlpOptions(options));
+    if (!sparse_.empty()) {
+      rows_ = nn::DeclareEmbeddings(declaration, schema, sparse_, {.dim = dim});
+    }
+    const int64_t width =
+        static_cast<int64_t>(sparse_.size()) * dim + static_cast<int64_t>(dense_.size());
+    mlp_ = nn::Mlp::Declare(declaration, side, width, mlp);
+    output_dim_ = options.Get<int64_t>("output_dim");
+    if (output_dim_ < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model option 'output_dim' is ", output_dim_, "; it must be at least 0"));
+    }
+    projects_ = output_dim_ > 0;
+    if (projects_) {
+      out_ = nn::LinearLayer::Declare(declaration, side + ".out", {mlp_.output_dim(), output_dim_});
+    } else {
+      output_dim_ = mlp_.output_dim();
+    }
+    return absl::OkStatus();
+  }
+
+  Var Apply(ForwardInput& input) const {
+    Var numeric;
+    if (!dense_.empty()) {
+      std::vector<Var> columns;
+      for (int column : dense_) {
+        columns.push_back(nn::SliceColumns(input.Dense(), column, column + 1));
+      }
+      numeric = nn::Concat(columns);
+    }
+    const Var rows = rows_.index >= 0 ? input.Lookup(rows_) : Var();
+    const Var hidden = mlp_.Apply(input, nn::ConcatInputs(numeric, rows));
+    return projects_ ? out_.Apply(input, hidden) : hidden;
+  }
+
+  int64_t output_dim() const { return output_dim_; }
+  const std::vector<int>& sparse() const { return sparse_; }
+
+ private:
+  absl::Status FindFeatures(const FeatureSchema& schema, const ModelOptions& options,
+                            const std::string& key) {
+    for (const std::string& name : options.Get<std::vector<std::string>>(key)) {
+      const int sparse = schema.SparseIndex(name);
+      const int dense = schema.DenseIndex(name);
+      if (sparse < 0 && dense < 0) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("model option '", key, "' names '", name, "', which is not a feature"));
+      }
+      if (sparse >= 0) sparse_.push_back(sparse);
+      if (dense >= 0) dense_.push_back(dense);
+    }
+    if (!sparse_.empty() || !dense_.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("model 'two_tower' needs option '", key, "': a list of feature names"));
+  }
+
+  std::vector<int> sparse_, dense_;
+  LookupHandle rows_;
+  nn::Mlp mlp_;
+  nn::LinearLayer out_;
+  bool projects_ = false;
+  int64_t output_dim_ = 0;
+};
+
+class TwoTower : public Model {
+ public:
+  explicit TwoTower(const ModelOptions& options) : options_(options) {}
+  bool retrieval() const override { return true; }
+
+  absl::Status Declare(const FeatureSchema& schema, Declaration& declaration) override {
+    temperature_ = options_.Get<double>("temperature");
+    if (!(temperature_ > 0.0 && std::isfinite(temperature_))) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model option 'temperature' is ", temperature_, "; it must be above 0"));
+    }
+    PAGODA_RETURN_IF_ERROR(user_.Declare(schema, declaration, options_, "user"));
+    PAGODA_RETURN_IF_ERROR(item_.Declare(schema, declaration, options_, "item"));
+    if (item_.sparse().empty()) {
+      return absl::InvalidArgumentError(
+          "model option 'item_features' needs a feature that is not numeric, to tell items apart");
+    }
+    if (user_.output_dim() != item_.output_dim()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "with output_dim = 0 the towers end in ", user_.output_dim(), " and ", item_.output_dim(),
+          " units; set output_dim, or hidden to end in one width"));
+    }
+    has_label_ = !schema.label.empty();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<ForwardOutput> Forward(ForwardInput& input) const override {
+    ForwardOutput output;
+    output.user = Normalize(user_.Apply(input));
+    output.item = Normalize(item_.Apply(input));
+    if (input.training()) output.losses.push_back(InBatchLoss(input, output));
+    return output;
+  }
+
+ private:
+  Var Normalize(const Var& x) const {
+    return options_.Get<bool>("normalize") ? nn::L2Normalize(x) : x;
+  }
+
+  // Row i's positive is item i. A sample counts by weight * label: one that the
+  // user did not choose is an item for others to be told from, and no more.
+  LossTerm InBatchLoss(ForwardInput& input, const ForwardOutput& output) const {
+    const Batch& batch = input.host().batch;
+    const std::vector<int32_t> items = NumberItems(batch);
+    std::vector<int32_t> targets(items.size());
+    LossTerm loss;
+    loss.name = "softmax";
+    for (size_t i = 0; i < items.size(); ++i) {
+      const double weight = batch.weights.empty() ? 1.0 : static_cast<double>(batch.weights[i]);
+      const double label = Labelled(batch) ? static_cast<double>(batch.labels[i]) : 1.0;
+      targets[i] = label > 0.0 ? static_cast<int32_t>(i) : -1;
+      loss.count += weight * label;
+    }
+    const Var scores = nn::MatMul(output.user, output.item, {.a = false, .b = true});
+    const Var logits =
+        nn::InBatchLogits(scores, items, LogQ(items), static_cast<float>(temperature_));
+    Var weights = input.Weights();
+    if (Labelled(batch)) {
+      weights = weights.valid() ? nn::Multiply(weights, input.Labels()) : input.Labels();
+    }
+    loss.sum = nn::Sum(nn::SoftmaxCrossEntropy(logits, targets, weights));
+    return loss;
+  }
+
+  bool Labelled(const Batch& batch) const { return has_label_ && !batch.labels.empty(); }
+
+  // One number per sample, equal where all item features are.
+  std::vector<int32_t> NumberItems(const Batch& batch) const {
+    std::vector<int32_t> items;
+    std::unordered_map<uint64_t, int32_t> numbers;
+    for (int64_t i = 0; i < batch.size; ++i) {
+      uint64_t identity = 0;
+      for (int feature : item_.sparse()) {
+        const RaggedIds& values = batch.sparse[static_cast<size_t>(feature)];
+        const size_t row = static_cast<size_t>(i);
+        for (int32_t p = values.offsets[row]; p < values.offsets[row + 1]; ++p) {
+          identity = MixBits(identity ^ values.ids[static_cast<size_t>(p)]);
+        }
+        identity = MixBits(identity + 1);
+      }
+      const int32_t next = static_cast<int32_t>(numbers.size());
+      items.push_back(numbers.try_emplace(identity, next).first->second);
+    }
+    return items;
+  }
+
+  // log of each sample's item's share of the batch.
+  std::vector<float> LogQ(const std::vector<int32_t>& items) const {
+    if (!options_.Get<bool>("log_q")) return {};
+    std::vector<int64_t> counts(items.size());
+    for (int32_t item : items) ++counts[static_cast<size_t>(item)];
+    std::vector<float> log_q;
+    for (int32_t item : items) {
+      log_q.push_back(
+          static_cast<float>(std::log(static_cast<double>(counts[static_cast<size_t>(item)]) /
+                                      static_cast<double>(items.size()))));
+    }
+    return log_q;
+  }
+
+  ModelOptions options_;
+  double temperature_ = 1.0;
+  bool has_label_ = false;
+  Tower user_, item_;
+};
+
+}  // namespace
+
+ModelInfo TwoTowerModelInfo() {
+  ModelInfo info;
+  info.name = "two_tower";
+  info.summary = "Retrieval: a tower for users, one for items, and an in-batch softmax.";
+  info.options = nn::MlpOptionSpecs();
+  info.options.push_back(nn::EmbeddingDimOption());
+  info.options.push_back({"user_features", std::vector<std::string>{}, "",
+                          "Names of the features of the user tower."});
+  info.options.push_back({"item_features", std::vector<std::string>{}, "",
+                          "Names of the features of the item tower."});
+  info.options.push_back({"output_dim", int64_t{32}, "units",
+                          "Width of a linear layer that ends each tower; 0 for none."});
+  info.options.push_back({"normalize", true, "", "Scale both towers' outputs to length 1."});
+  info.options.push_back({"temperature", 0.1, "", "Scores are divided by this in the softmax."});
+  info.options.push_back(
+      {"log_q", true, "", "Correct the logits for how often the batch holds each item."});
+  info.create = [](const ModelOptions& options) { return std::make_unique<TwoTower>(options); };
+  return info;
+}
+
+}  // namespace pagoda

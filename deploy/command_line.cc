@@ -1,0 +1,254 @@
+#include "deploy/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "deploy/commands.h"
+
+namespace pagoda {
+namespace {
+
+// What the chosen subcommand will do; set while parsing.
+using Command = std::function<absl::StatusOr<int>()>;
+
+// CLI11 fills these; they live as long as the process.
+struct Arguments {
+  TrainArguments train;
+  LaunchArguments launch;
+  ServerArguments server;
+  WorkerArguments worker;
+  EvaluateArguments evaluate;
+  PredictArguments predict;
+  CheckpointVerifyArguments verify;
+  TableStatArguments stat;
+  TableGetArguments get;
+  std::string directory, cut, other_cut, model;
+  bool markdown = false;
+};
+
+void AddSet(CLI::App* app, std::vector<std::string>* assignments) {
+  app->add_option("--set", *assignments,
+                  "Overrides a key of the job file: --set train.batch_size=512")
+      ->type_name("SECTION.KEY=VALUE")
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+void AddJob(CLI::App* app, JobArguments* job, bool required) {
+  CLI::Option* path = app->add_option("job", job->job_path, "The job file (docs/job_file.md)");
+  path->type_name("JOB.TOML");
+  if (required) path->required();
+  AddSet(app, &job->assignments);
+}
+
+void AddStart(CLI::App* app, StartArguments* start, bool may_overwrite) {
+  app->add_option("--resume", start->resume_cut,
+                  "Goes on from CUT; without CUT, from the newest cut of the job's output")
+      ->type_name("CUT")
+      ->expected(0, 1)
+      ->trigger_on_parse();
+  app->add_option("--keep-newer", start->keep_newer,
+                  "With --resume: rows newer than the cut are set aside under this name")
+      ->type_name("NAME");
+  if (may_overwrite) {
+    app->add_flag("--overwrite", start->overwrite,
+                  "Deletes an earlier run in the job's output directory");
+  }
+  app->add_option("--trace", start->trace_path,
+                  "Writes one line a step: the step and its loss as a hexadecimal number")
+      ->type_name("FILE");
+}
+
+// CLI11 gives an option without a value an empty string; that it was there counts.
+void NoteResume(CLI::App* app, StartArguments* start) {
+  start->resume = app->count("--resume") > 0;
+}
+
+void DefineTrain(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand("train", "Trains a job in one process");
+  AddJob(app, &all.train.job, true);
+  AddStart(app, &all.train.start, true);
+  app->add_option("--servers", all.train.servers, "Embedded servers that share the rows")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app->callback([&all, &command, app] {
+    NoteResume(app, &all.train.start);
+    command = [&all] { return RunTrain(all.train); };
+  });
+}
+
+void DefineLaunch(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app =
+      root.add_subcommand("launch", "Trains a job as server and worker processes on this machine");
+  AddJob(app, &all.launch.job, true);
+  AddStart(app, &all.launch.start, true);
+  app->add_option("--servers", all.launch.servers, "Server processes; else [launch] servers")
+      ->check(CLI::Range(1, 1024));
+  app->add_option("--workers", all.launch.workers, "Worker processes; else [launch] workers")
+      ->check(CLI::Range(1, 1024));
+  app->callback([&all, &command, app] {
+    NoteResume(app, &all.launch.start);
+    command = [&all] { return RunLaunch(all.launch); };
+  });
+}
+
+void DefineServer(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand("server", "Runs one parameter server");
+  AddJob(app, &all.server.job, false);
+  app->add_option("--listen", all.server.listen, "Address to listen on; port 0 takes a free one")
+      ->type_name("HOST:PORT")
+      ->required();
+  app->add_option("--data", all.server.data_dir, "Directory of its rows")
+      ->type_name("DIR")
+      ->required();
+  app->add_option("--address-file", all.server.address_file,
+                  "Writes the address listened on there, once it serves")
+      ->type_name("FILE");
+  app->add_flag("--insecure-plaintext", all.server.insecure_plaintext,
+                "Allows an address off this machine without encryption: trusted networks only");
+  app->add_flag("--keep-serving", all.server.keep_serving, "Goes on when a job has finished");
+  app->add_option("--pretend-version", all.server.pretend_version,
+                  "For tests: claims another version")
+      ->group("");
+  app->callback([&] { command = [&all] { return RunServer(all.server); }; });
+}
+
+void DefineWorker(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand("worker", "Runs one worker against parameter servers");
+  AddJob(app, &all.worker.job, true);
+  AddStart(app, &all.worker.start, false);
+  app->add_option("--servers", all.worker.servers,
+                  "Every server; the same list in the same order for every worker")
+      ->type_name("HOST:PORT,...")
+      ->delimiter(',')
+      ->required();
+  app->add_option("--rank", all.worker.rank, "This worker's number, from 0")
+      ->check(CLI::NonNegativeNumber)
+      ->required();
+  app->add_option("--workers", all.worker.num_workers, "How many workers the job has")
+      ->check(CLI::PositiveNumber)
+      ->required();
+  app->add_option("--listen-host", all.worker.listen_host,
+                  "This machine's address as the other workers reach it; else it is found")
+      ->type_name("HOST");
+  app->add_flag("--launched", all.worker.launched, "Started by `pagoda launch`")->group("");
+  app->callback([&all, &command, app] {
+    NoteResume(app, &all.worker.start);
+    command = [&all] { return RunWorker(all.worker); };
+  });
+}
+
+constexpr const char* kInputHelp =
+    "test, valid or train for the job's own data, or a file in the form of its test data";
+
+void DefineReading(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* evaluate = root.add_subcommand("evaluate", "Measures a cut on labelled data");
+  evaluate->add_option("--cut", all.evaluate.cut, "Directory of the cut")->required();
+  evaluate->add_option("--input", all.evaluate.input, kInputHelp)->required();
+  AddSet(evaluate, &all.evaluate.assignments);
+  evaluate->callback([&] { command = [&all] { return RunEvaluate(all.evaluate); }; });
+
+  CLI::App* predict = root.add_subcommand("predict", "Scores each row of a file with a cut");
+  predict->add_option("--cut", all.predict.cut, "Directory of the cut")->required();
+  predict->add_option("--input", all.predict.input, kInputHelp)->required();
+  predict
+      ->add_option("--output", all.predict.output,
+                   "CSV file to write: one row per input row, in order")
+      ->required();
+  predict->add_flag("--labels", all.predict.labels,
+                    "Also writes label, and weight and group where the job has them");
+  AddSet(predict, &all.predict.assignments);
+  predict->callback([&] { command = [&all] { return RunPredict(all.predict); }; });
+}
+
+void DefineCheckpoint(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand("checkpoint", "Lists, verifies and compares cuts");
+  app->require_subcommand(1);
+  CLI::App* list = app->add_subcommand("list", "The cuts in a job's output directory");
+  list->add_option("output", all.directory, "The job's output directory")->required();
+  list->callback([&] { command = [&all] { return RunCheckpointList(all.directory); }; });
+
+  CLI::App* verify = app->add_subcommand("verify", "Checks every checksum of a cut");
+  verify->add_option("cut", all.verify.cut, "Directory of the cut")->required();
+  verify->add_flag("--hash", all.verify.hash,
+                   "Also prints hashes of dense parameters and rows, the same for any number of "
+                   "servers");
+  verify->callback([&] { command = [&all] { return RunCheckpointVerify(all.verify); }; });
+
+  CLI::App* diff = app->add_subcommand("diff", "The largest differences between two cuts");
+  diff->add_option("cut", all.cut, "Directory of a cut")->required();
+  diff->add_option("other", all.other_cut, "Directory of the cut to compare with")->required();
+  diff->callback([&] { command = [&all] { return RunCheckpointDiff(all.cut, all.other_cut); }; });
+}
+
+void DefineTable(CLI::App& root, Arguments& all, Command& command) {
+  constexpr const char* kPathHelp = "A cut, or a stopped server's data directory";
+  CLI::App* app = root.add_subcommand("table", "Looks into tables of rows");
+  app->require_subcommand(1);
+  CLI::App* stat = app->add_subcommand("stat", "Tables with their rows, sizes and settings");
+  stat->add_option("path", all.stat.path, kPathHelp)->required();
+  stat->add_flag("--hash", all.stat.hash, "Also prints a hash of all rows");
+  stat->callback([&] { command = [&all] { return RunTableStat(all.stat); }; });
+
+  CLI::App* get = app->add_subcommand("get", "One row: weights and optimizer slots");
+  get->add_option("path", all.get.path, kPathHelp)->required();
+  get->add_option("table", all.get.table, "Name of the table")->required();
+  CLI::Option* id = get->add_option("id", all.get.id, "The row's id, in decimal");
+  CLI::Option* text =
+      get->add_option("--text", all.get.text, "The row of this text of a categorical feature");
+  get->add_option("--feature", all.get.feature, "With --text: the feature; else named as the table")
+      ->needs(text);
+  id->excludes(text);
+  get->callback([&] { command = [&all] { return RunTableGet(all.get); }; });
+}
+
+void DefineConfig(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand("config", "Explains the job file");
+  app->require_subcommand(1);
+  CLI::App* explain =
+      app->add_subcommand("explain", "Every key with its type, unit, default and meaning");
+  explain->add_option("model", all.model, "Only this model's keys in [model]");
+  explain->add_flag("--markdown", all.markdown, "As docs/job_file.md");
+  explain->callback(
+      [&] { command = [&all] { return RunConfigExplain(all.model, all.markdown); }; });
+
+  CLI::App* version = root.add_subcommand("version", "Prints the version");
+  version->callback([&] {
+    command = []() -> absl::StatusOr<int> {
+      std::puts(VersionText().c_str());
+      return 0;
+    };
+  });
+}
+
+}  // namespace
+
+int RunCommandLine(int argc, char** argv) {
+  static Arguments all;
+  Command command;
+  CLI::App root("Pagoda trains recommendation models with tables larger than memory.", "pagoda");
+  root.require_subcommand(1);
+  root.set_version_flag("--version", [] { return VersionText(); });
+  DefineTrain(root, all, command);
+  DefineLaunch(root, all, command);
+  DefineReading(root, all, command);
+  DefineCheckpoint(root, all, command);
+  DefineTable(root, all, command);
+  DefineConfig(root, all, command);
+  DefineServer(root, all, command);
+  DefineWorker(root, all, command);
+  try {
+    root.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // Help and version come this way too, with exit code 0.
+    return root.exit(error) == 0 ? 0 : 2;
+  }
+  const absl::StatusOr<int> code = command();
+  if (code.ok()) return *code;
+  std::fflush(stdout);
+  std::fprintf(stderr, "pagoda: error: %s\n", std::string(code.status().message()).c_str());
+  return 1;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,115 @@
+// The commands of the `pagoda` binary: what each takes from the command line, and
+// what it does. Each prints its results on stdout and its progress as it goes.
+//
+// Returns: the process's exit code (0; 130 after Ctrl-C, when a cut was made), or an
+// error whose message is the one line the user needs. Exit code 1 is an error,
+// 2 a mistake on the command line.
+//
+// Threads: one command a process, from main's thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace pagoda {
+
+struct JobArguments {
+  std::string job_path;
+  std::vector<std::string> assignments;  // --set section.key=value
+};
+
+// Where a training run starts from.
+struct StartArguments {
+  bool resume = false;
+  std::string resume_cut;  // Directory; empty: the newest cut of the job's output.
+  bool overwrite = false;  // Deletes an earlier run in the job's output directory.
+  std::string keep_newer;  // Resume: newer rows are set aside under this name.
+  std::string trace_path;  // Each step's loss is written there, as "STEP LOSS" in hex.
+};
+
+struct TrainArguments {
+  JobArguments job;
+  StartArguments start;
+  int servers = 1;  // Embedded stores.
+};
+absl::StatusOr<int> RunTrain(const TrainArguments& arguments);
+
+struct LaunchArguments {
+  JobArguments job;
+  StartArguments start;
+  int servers = 0;         // 0: as [launch] says.
+  int workers = 0;         // 0: as [launch] says.
+  std::string executable;  // Of servers and workers; empty: this binary.
+};
+absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments);
+
+struct ServerArguments {
+  JobArguments job;  // job_path may be empty: then only --set server.KEY=VALUE is read.
+  std::string listen;
+  std::string data_dir;
+  std::string address_file;  // The address listened on is written there (port 0 gets a free one).
+  bool insecure_plaintext = false;
+  bool keep_serving = false;    // Go on when a job has finished.
+  std::string pretend_version;  // For tests of the version check.
+};
+absl::StatusOr<int> RunServer(const ServerArguments& arguments);
+
+struct WorkerArguments {
+  JobArguments job;
+  StartArguments start;
+  std::vector<std::string> servers;  // HOST:PORT; the same list in the same order everywhere.
+  int rank = 0;
+  int num_workers = 1;
+  std::string listen_host;  // Address that the other workers reach this one at; empty: found.
+  bool launched = false;    // By `pagoda launch`, which says how to resume.
+};
+absl::StatusOr<int> RunWorker(const WorkerArguments& arguments);
+
+struct EvaluateArguments {
+  std::string cut;
+  std::string input;  // test | valid | train, or a file.
+  std::vector<std::string> assignments;
+};
+absl::StatusOr<int> RunEvaluate(const EvaluateArguments& arguments);
+
+struct PredictArguments {
+  std::string cut;
+  std::string input;  // test | valid | train, or a file.
+  std::string output;
+  bool labels = false;  // Also columns label, and weight and group where the job has them.
+  std::vector<std::string> assignments;
+};
+absl::StatusOr<int> RunPredict(const PredictArguments& arguments);
+
+absl::StatusOr<int> RunCheckpointList(const std::string& output_dir);
+struct CheckpointVerifyArguments {
+  std::string cut;
+  bool hash = false;  // Also hashes that do not depend on the number of servers.
+};
+absl::StatusOr<int> RunCheckpointVerify(const CheckpointVerifyArguments& arguments);
+// Largest differences between two cuts, by table and dense parameter.
+absl::StatusOr<int> RunCheckpointDiff(const std::string& cut, const std::string& other);
+
+struct TableStatArguments {
+  std::string path;   // A job's cut, a server's cut, or a stopped server's data directory.
+  bool hash = false;  // Also the hash of all rows.
+};
+absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments);
+struct TableGetArguments {
+  std::string path;
+  std::string table;
+  std::string id;       // Decimal; or empty, and:
+  std::string text;     // The value of ...
+  std::string feature;  // ... this feature; empty: the table's name.
+};
+absl::StatusOr<int> RunTableGet(const TableGetArguments& arguments);
+
+absl::StatusOr<int> RunConfigExplain(const std::string& model, bool markdown);
+
+// "pagoda 0.1.0 (1a2b3c4)"
+std::string VersionText();
+
+}  // namespace pagoda

@@ -1,0 +1,125 @@
+#include "deploy/output_directory.h"
+
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "base/log.h"
+#include "worker/durable_file.h"
+#include "worker/job_cut.h"
+
+namespace pagoda {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool IsServerDirectory(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  return entry.is_directory() && absl::StartsWith(name, "server-") &&
+         fs::is_directory(entry.path() / "store");
+}
+
+// Everything a run writes, and nothing else.
+bool IsOurs(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  return IsServerDirectory(entry) || name == "cuts" || name == "logs" || name == "job.toml" ||
+         name == "epoch" || absl::StartsWith(name, "events.out.tfevents.");
+}
+
+absl::Status Remove(const std::string& output_dir, bool (*chosen)(const fs::directory_entry&)) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  for (const fs::directory_entry& entry : fs::directory_iterator(output_dir, error)) {
+    if (chosen(entry)) paths.push_back(entry.path());
+  }
+  for (const fs::path& path : paths) {
+    fs::remove_all(path, error);
+    if (error) {
+      return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot remove ", path.string()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckServers(const std::string& cut, int servers) {
+  PAGODA_ASSIGN_OR_RETURN(const proto::JobCut manifest, ReadCutManifest(cut));
+  if (manifest.servers_size() == servers) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the cut ", cut, " was made with ", manifest.servers_size(),
+                   " servers and resumes with as many; this start has ", servers));
+}
+
+absl::StatusOr<std::string> CutToResume(const JobConfig& config, const StartArguments& start) {
+  if (!start.resume_cut.empty()) {
+    return fs::absolute(start.resume_cut).lexically_normal().string();
+  }
+  const absl::StatusOr<ListedCut> newest = NewestJobCut(config.trainer.output_dir);
+  if (newest.ok()) return newest->directory;
+  if (!absl::IsNotFound(newest.status())) return newest.status();
+  return absl::NotFoundError(absl::StrCat("there is no complete cut to resume in ",
+                                          config.trainer.output_dir, "; start without --resume"));
+}
+
+}  // namespace
+
+std::string ServerDirectory(const std::string& output_dir, int server) {
+  return absl::StrCat(output_dir, "/server-", server);
+}
+
+std::string LogPath(const std::string& output_dir, const std::string& process) {
+  return absl::StrCat(output_dir, "/logs/", process, ".log");
+}
+
+absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start,
+                                          int servers) {
+  const std::string& output = config.trainer.output_dir;
+  PAGODA_RETURN_IF_ERROR(MakeDirectories(output));
+  std::string cut;
+  if (start.resume) {
+    PAGODA_ASSIGN_OR_RETURN(cut, CutToResume(config, start));
+    PAGODA_RETURN_IF_ERROR(CheckServers(cut, servers));
+  } else if (start.overwrite) {
+    PAGODA_RETURN_IF_ERROR(Remove(output, IsOurs));
+  } else if (const auto newest = NewestJobCut(output); newest.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(output, " holds an earlier run (", newest->name,
+                     "): go on with --resume, start over with --overwrite, or choose another "
+                     "place with --set job.output=DIR"));
+  } else {
+    // A run that ended before its first cut left rows and no dense parameters.
+    PAGODA_RETURN_IF_ERROR(Remove(output, IsServerDirectory));
+  }
+  PAGODA_RETURN_IF_ERROR(
+      ReplaceFileDurably(absl::StrCat(output, "/job.toml"), config.effective_text));
+  return cut;
+}
+
+std::string ShortPath(const std::string& path) {
+  std::error_code error;
+  const std::string here = fs::current_path(error).string();
+  if (!error && absl::StartsWith(path, here + "/")) return path.substr(here.size() + 1);
+  return path;
+}
+
+std::string ShellQuote(const std::string& word) {
+  bool plain = !word.empty();
+  for (const char c : word) {
+    plain = plain && (absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                      absl::StrContains("-_./=:,+@%", c));
+  }
+  return plain ? word : absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
+std::string ResumeCommand(const std::string& command, const JobArguments& job,
+                          const std::string& options) {
+  std::string text = absl::StrCat("pagoda ", command, " ", ShellQuote(job.job_path));
+  for (const std::string& assignment : job.assignments) {
+    absl::StrAppend(&text, " --set ", ShellQuote(assignment));
+  }
+  return absl::StrCat(text, options.empty() ? "" : " ", options, " --resume");
+}
+
+}  // namespace pagoda

@@ -1,0 +1,41 @@
+// `pagoda train`: servers and worker in this process.
+
+#include <memory>
+#include <vector>
+
+#include "base/log.h"
+#include "deploy/commands.h"
+#include "deploy/embedded_servers.h"
+#include "deploy/output_directory.h"
+#include "deploy/stop_signal.h"
+#include "deploy/training_run.h"
+
+namespace pagoda {
+
+absl::StatusOr<int> RunTrain(const TrainArguments& arguments) {
+  InitLogging("train", LogLevel::kInfo);
+  PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
+                          LoadJob(arguments.job.job_path, arguments.job.assignments));
+  StopSignal::Install("\nstopping at the next step, with a cut; Ctrl-C again quits at once\n");
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut,
+                          PrepareOutput(job, arguments.start, arguments.servers));
+  std::vector<std::string> directories;
+  for (int server = 0; server < arguments.servers; ++server) {
+    directories.push_back(ServerDirectory(job.trainer.output_dir, server));
+  }
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<EmbeddedServers> servers,
+                          EmbeddedServers::Open(job.server, directories));
+  const std::unique_ptr<AllReduce> allreduce = SingleWorker();
+  TrainingRun run;
+  run.job = &job;
+  run.client = &servers->client();
+  run.allreduce = allreduce.get();
+  run.resume_cut = cut;
+  run.trace_path = arguments.start.trace_path;
+  run.resume_command =
+      ResumeCommand("train", arguments.job,
+                    arguments.servers == 1 ? "" : absl::StrCat("--servers ", arguments.servers));
+  return RunTraining(run);
+}
+
+}  // namespace pagoda

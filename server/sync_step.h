@@ -14,7 +14,7 @@
 #include "base/thread_pool.h"
 #include "embedding_store/embedding_store.h"
 #include "server/parameter_service.h"
-#include "server/table_registry.h"
+#include "server/served_tables.h"
 
 namespace pagoda {
 
@@ -66,7 +66,7 @@ class SyncStep {
 // Pushes all tables' sums to the store as one step; without any row, nothing is
 // done. One worker's push goes to the store as it is.
 //   errors  the store's; nothing is applied then
-absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const TableRegistry& registry,
+absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& registry,
                          EmbeddingStore& store, ThreadPool* pool);
 
 }  // namespace pagoda

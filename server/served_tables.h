@@ -1,5 +1,5 @@
 // The tables a server serves: the worker's specification, the store's options and
-// indices. A table keeps its registry index (the one workers use on the wire) for
+// indices. A table keeps its index here (the one workers use on the wire) for
 // the life of the process, also when a rewind renumbers the store's tables.
 //
 // Threads: none of its own; the owner locks (readers share).
@@ -22,10 +22,9 @@ namespace pagoda {
 absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec);
 proto::TableSpec SpecFromTableOptions(const TableOptions& options);
 
-class TableRegistry {
+class ServedTables {
  public:
-  static constexpr int kTablesMax = 4096;
-  static constexpr size_t kNameBytesMax = 256;
+  static constexpr size_t kTablesMax = 4096;
 
   struct Entry {
     TableOptions options;

@@ -1,4 +1,4 @@
-#include "server/table_registry.h"
+#include "server/served_tables.h"
 
 #include <bit>
 #include <cmath>
@@ -10,19 +10,6 @@
 
 namespace pagoda {
 namespace {
-
-constexpr uint32_t kDimMax = 4096;
-
-std::string OptimizerName(SparseOptimizerKind kind) {
-  switch (kind) {
-    case SparseOptimizerKind::kSgd: return "sgd";
-    case SparseOptimizerKind::kAdagrad: return "adagrad";
-    case SparseOptimizerKind::kRowwiseAdagrad: return "rowwise_adagrad";
-    case SparseOptimizerKind::kAdam: return "adam";
-    case SparseOptimizerKind::kFtrl: return "ftrl";
-  }
-  return "unknown";
-}
 
 // What an unknown id reads as depends on these; weights do not depend on the rest.
 absl::Status CompareForReading(const TableOptions& asked, const TableOptions& stored) {
@@ -42,8 +29,8 @@ absl::Status CompareForReading(const TableOptions& asked, const TableOptions& st
 }
 
 absl::Status CheckNames(std::span<const proto::TableSpec> specs) {
-  if (specs.size() > static_cast<size_t>(TableRegistry::kTablesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("a job has at most ", TableRegistry::kTablesMax,
+  if (specs.size() > ServedTables::kTablesMax) {
+    return absl::InvalidArgumentError(absl::StrCat("a job has at most ", ServedTables::kTablesMax,
                                                    " tables, not ", specs.size()));
   }
   std::set<std::string> names;
@@ -58,7 +45,7 @@ absl::Status CheckNames(std::span<const proto::TableSpec> specs) {
 
 // Shared by pulls and pushes: both have `table` and `ids`.
 template <typename Request>
-absl::Status CheckTables(const TableRegistry& registry, std::span<const Request> tables,
+absl::Status CheckTables(const ServedTables& registry, std::span<const Request> tables,
                          int64_t ids_max) {
   std::set<uint32_t> seen;
   int64_t ids = 0;
@@ -82,23 +69,6 @@ absl::Status CheckTables(const TableRegistry& registry, std::span<const Request>
 }  // namespace
 
 absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) {
-  if (spec.name().empty() || spec.name().size() > TableRegistry::kNameBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a table name has 1 to 256 bytes, not ", spec.name().size()));
-  }
-  const std::string table = absl::StrCat("table '", spec.name(), "'");
-  if (spec.dim() < 1 || spec.dim() > kDimMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(table, ": dim is ", spec.dim(), "; it must be in [1, ", kDimMax, "]"));
-  }
-  if (spec.init_zero_columns() > spec.dim()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        table, ": init_zero_columns ", spec.init_zero_columns(), " exceeds dim ", spec.dim()));
-  }
-  if (!std::isfinite(spec.init_stddev()) || spec.init_stddev() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(table, ": init_stddev is ", spec.init_stddev(), "; it must be >= 0"));
-  }
   TableOptions options;
   options.name = spec.name();
   options.dim = spec.dim();
@@ -107,7 +77,7 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   options.init_zero_columns = spec.init_zero_columns();
   options.frozen = spec.frozen();
   auto kind = ParseSparseOptimizer(spec.optimizer().kind());
-  if (!kind.ok()) return WithContext(kind.status(), table);
+  if (!kind.ok()) return WithContext(kind.status(), absl::StrCat("table '", spec.name(), "'"));
   options.optimizer.kind = *kind;
   options.optimizer.learning_rate = spec.optimizer().learning_rate();
   options.optimizer.initial_accumulator = spec.optimizer().initial_accumulator();
@@ -118,6 +88,7 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   options.optimizer.ftrl_l1 = spec.optimizer().ftrl_l1();
   options.optimizer.ftrl_l2 = spec.optimizer().ftrl_l2();
   options.optimizer.ftrl_beta = spec.optimizer().ftrl_beta();
+  PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
   return options;
 }
 
@@ -130,7 +101,7 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   spec.set_init_zero_columns(static_cast<uint32_t>(options.init_zero_columns));
   spec.set_frozen(options.frozen);
   proto::TableSpec::Optimizer& optimizer = *spec.mutable_optimizer();
-  optimizer.set_kind(OptimizerName(options.optimizer.kind));
+  optimizer.set_kind(SparseOptimizerName(options.optimizer.kind));
   optimizer.set_learning_rate(options.optimizer.learning_rate);
   optimizer.set_initial_accumulator(options.optimizer.initial_accumulator);
   optimizer.set_epsilon(options.optimizer.epsilon);
@@ -143,7 +114,7 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   return spec;
 }
 
-uint32_t TableRegistry::Remember(const TableOptions& options, uint32_t store_index) {
+uint32_t ServedTables::Remember(const TableOptions& options, uint32_t store_index) {
   for (uint32_t i = 0; i < entries_.size(); ++i) {
     if (entries_[i].options.name == options.name) {
       entries_[i] = {options, store_index};
@@ -154,8 +125,8 @@ uint32_t TableRegistry::Remember(const TableOptions& options, uint32_t store_ind
   return static_cast<uint32_t>(entries_.size() - 1);
 }
 
-absl::StatusOr<std::vector<uint32_t>> TableRegistry::Declare(
-    std::span<const proto::TableSpec> specs, EmbeddingStore& store) {
+absl::StatusOr<std::vector<uint32_t>> ServedTables::Declare(std::span<const proto::TableSpec> specs,
+                                                            EmbeddingStore& store) {
   PAGODA_RETURN_IF_ERROR(CheckNames(specs));
   std::vector<TableOptions> tables;  // All checked before the first is created.
   for (const proto::TableSpec& spec : specs) {
@@ -170,8 +141,8 @@ absl::StatusOr<std::vector<uint32_t>> TableRegistry::Declare(
   return indices;
 }
 
-absl::StatusOr<std::vector<uint32_t>> TableRegistry::Find(std::span<const proto::TableSpec> specs,
-                                                          const EmbeddingStore& store) {
+absl::StatusOr<std::vector<uint32_t>> ServedTables::Find(std::span<const proto::TableSpec> specs,
+                                                         const EmbeddingStore& store) {
   PAGODA_RETURN_IF_ERROR(CheckNames(specs));
   const std::vector<TableOptions> stored = store.tables();
   std::vector<uint32_t> indices;
@@ -188,24 +159,24 @@ absl::StatusOr<std::vector<uint32_t>> TableRegistry::Find(std::span<const proto:
   return indices;
 }
 
-absl::Status TableRegistry::Reopen(EmbeddingStore& store) {
+absl::Status ServedTables::Reopen(EmbeddingStore& store) {
   for (Entry& entry : entries_) {
     PAGODA_ASSIGN_OR_RETURN(entry.store_index, store.OpenTable(entry.options));
   }
   return absl::OkStatus();
 }
 
-std::string TableRegistry::Describe(uint32_t table) const {
+std::string ServedTables::Describe(uint32_t table) const {
   const Entry* entry = Get(table);
   if (entry == nullptr) return absl::StrCat("table of index ", table);
   return absl::StrCat("table '", entry->options.name, "' (index ", table, ")");
 }
 
-absl::Status TableRegistry::CheckPull(std::span<const ServicePull> tables, int64_t ids_max) const {
+absl::Status ServedTables::CheckPull(std::span<const ServicePull> tables, int64_t ids_max) const {
   return CheckTables(*this, tables, ids_max);
 }
 
-absl::Status TableRegistry::CheckPush(std::span<const ServicePush> tables, int64_t ids_max) const {
+absl::Status ServedTables::CheckPush(std::span<const ServicePush> tables, int64_t ids_max) const {
   PAGODA_RETURN_IF_ERROR(CheckTables(*this, tables, ids_max));
   for (const ServicePush& push : tables) {
     const TableOptions& options = Get(push.table)->options;

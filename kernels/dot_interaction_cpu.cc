@@ -38,6 +38,33 @@ constexpr int64_t PairsBefore(int64_t row) {
   return row * (row - 1) / 2;
 }
 
+// xt[k * stride + r] = x[r * d + k]: blocks of 4 x 4 by shuffles, the rest one by one.
+PAGODA_INLINE void Transpose(const float* x, int64_t f, int64_t d, int64_t stride, float* xt) {
+  using Four = Lanes<4>;
+  const int64_t f4 = f / 4 * 4;
+  const int64_t d4 = d / 4 * 4;
+  for (int64_t r = 0; r < f4; r += 4) {
+    for (int64_t k = 0; k < d4; k += 4) {
+      const Four a = *At<4>(x + r * d + k);
+      const Four b = *At<4>(x + (r + 1) * d + k);
+      const Four c = *At<4>(x + (r + 2) * d + k);
+      const Four e = *At<4>(x + (r + 3) * d + k);
+      const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+      const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+      const Four ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5);
+      const Four ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
+      float* to = xt + k * stride + r;
+      *At<4>(to) = __builtin_shufflevector(ab_low, ce_low, 0, 1, 4, 5);
+      *At<4>(to + stride) = __builtin_shufflevector(ab_low, ce_low, 2, 3, 6, 7);
+      *At<4>(to + 2 * stride) = __builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5);
+      *At<4>(to + 3 * stride) = __builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7);
+    }
+  }
+  for (int64_t r = 0; r < f; ++r) {
+    for (int64_t k = r < f4 ? d4 : 0; k < d; ++k) xt[k * stride + r] = x[r * d + k];
+  }
+}
+
 // products[r, c] = <x[row + r], x[c]> for r < 4 and kBlocks vectors of columns
 // from `column` on. xt [d, stride] is x transposed.
 template <int kLanes, int kBlocks>
@@ -46,11 +73,15 @@ PAGODA_INLINE void ProductBlock(const float* const* rows, const float* xt, int64
   Lanes<kLanes> sum[kForwardRows][kBlocks] = {};
   for (int64_t k = 0; k < d; ++k) {
     const float* from = xt + k * stride + column;
+    PAGODA_UNROLL
     for (int64_t r = 0; r < kForwardRows; ++r) {
+      PAGODA_UNROLL
       for (int b = 0; b < kBlocks; ++b) sum[r][b] += *At<kLanes>(from + b * kLanes) * rows[r][k];
     }
   }
+  PAGODA_UNROLL
   for (int64_t r = 0; r < kForwardRows; ++r) {
+    PAGODA_UNROLL
     for (int b = 0; b < kBlocks; ++b) {
       *At<kLanes>(products + r * stride + column + b * kLanes) = sum[r][b];
     }
@@ -63,6 +94,7 @@ PAGODA_INLINE void LowerProducts(const float* x, const float* xt, int64_t stride
                                  int64_t d, float* products) {
   for (int64_t row = 0; row < f; row += kForwardRows) {
     const float* rows[kForwardRows];
+    PAGODA_UNROLL
     for (int64_t r = 0; r < kForwardRows; ++r) rows[r] = x + std::min(row + r, f - 1) * d;
     const int64_t columns = std::min(row + kForwardRows, f) - 1;  // Of the block's last row.
     float* to = products + row * stride;
@@ -99,9 +131,7 @@ PAGODA_INLINE void DotForwardSamples(const DotArgs& a, int64_t begin, int64_t en
   float* products = xt + a.d * stride;
   for (int64_t i = begin; i < end; ++i) {
     const float* x = a.x + i * a.f * a.d;
-    for (int64_t f = 0; f < a.f; ++f) {
-      for (int64_t k = 0; k < a.d; ++k) xt[k * stride + f] = x[f * a.d + k];
-    }
+    Transpose(x, a.f, a.d, stride, xt);
     LowerProducts<kLanes>(x, xt, stride, a.f, a.d, products);
     PackTriangle<kLanes>(products, stride, a.f, a.out + i * PairsBefore(a.f));
   }
@@ -115,21 +145,25 @@ PAGODA_INLINE void GradientBlock(const DotArgs& a, const float* x, const float* 
                                  float* dx) {
   const int64_t rows = std::min(kBackwardRows, a.f - row);
   const float* left[kBackwardRows];  // Rows of T; one too many is read as the last.
+  PAGODA_UNROLL
   for (int64_t r = 0; r < kBackwardRows; ++r) {
     left[r] = t + PairsBefore(row + std::min(r, rows - 1));
   }
   Lanes<kWidth> sum[kBackwardRows] = {};
   for (int64_t b = 0; b < row; ++b) {
     const Lanes<kWidth> value = *At<kWidth>(x + b * a.d + c);
+    PAGODA_UNROLL
     for (int64_t r = 0; r < kBackwardRows; ++r) sum[r] += value * left[r][b];
   }
   for (int64_t b = 0; b < rows; ++b) {
     const Lanes<kWidth> value = *At<kWidth>(x + (row + b) * a.d + c);
+    PAGODA_UNROLL
     for (int64_t r = 0; r < kBackwardRows; ++r) sum[r] += value * diagonal[b][r];
   }
   for (int64_t b = row + kBackwardRows; b < a.f; ++b) {
     const Lanes<kWidth> value = *At<kWidth>(x + b * a.d + c);
     const float* run = t + PairsBefore(b) + row;
+    PAGODA_UNROLL
     for (int64_t r = 0; r < kBackwardRows; ++r) sum[r] += value * run[r];
   }
   for (int64_t r = 0; r < rows; ++r) *At<kWidth>(dx + (row + r) * a.d + c) += sum[r];

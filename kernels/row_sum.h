@@ -49,6 +49,7 @@ PAGODA_INLINE void SumColumnBlocks(int64_t begin, int64_t end, int64_t column, f
   for (int64_t i = begin; i < end; ++i) {
     ahead(i);
     const auto from = source(i);
+    PAGODA_UNROLL
     for (int b = 0; b < kBlocks; ++b) {
       const int64_t c = column + b * kWidth;
       if constexpr (std::is_same_v<decltype(from), const ScaledRow>) {
@@ -58,6 +59,7 @@ PAGODA_INLINE void SumColumnBlocks(int64_t begin, int64_t end, int64_t column, f
       }
     }
   }
+  PAGODA_UNROLL
   for (int b = 0; b < kBlocks; ++b) {
     float* to = y + column + b * kWidth;
     if (beta == 0.0f) {

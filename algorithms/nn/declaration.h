@@ -43,7 +43,7 @@ struct DenseDecl {
   float init_scale = 1.0f;   // Multiplies the initializer (stddev for kNormal).
   bool trainable = true;     // false: state such as batch-norm running statistics.
   bool weight_decay = true;  // Biases and norms opt out.
-  std::string group;         // Parameter group; empty = "default".
+  std::string group = "";    // Parameter group; empty = "default".
 };
 
 struct TableHandle {

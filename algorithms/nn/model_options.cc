@@ -8,9 +8,9 @@ namespace pagoda {
 namespace {
 
 const char* TypeName(const OptionValue& value) {
-  static constexpr const char* kNames[] = {"boolean",        "integer",          "number",
-                                           "string",         "list of integers", "list of numbers",
-                                           "list of strings"};
+  static constexpr const char* kNames[] = {
+      "a boolean",          "an integer",        "a number",         "a string",
+      "a list of integers", "a list of numbers", "a list of strings"};
   return kNames[value.index()];
 }
 
@@ -68,7 +68,7 @@ absl::Status ModelOptions::Set(const std::string& key, OptionValue value) {
     if (spec.key != key) continue;
     if (!Convert(spec.default_value, &value)) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "'", key, "' must be a ", TypeName(spec.default_value), ", not a ", TypeName(value)));
+          "'", key, "' must be ", TypeName(spec.default_value), ", not ", TypeName(value)));
     }
     values_[key] = std::move(value);
     return absl::OkStatus();

@@ -267,22 +267,25 @@ class FakeAllocator : public Allocator {
 
 // Bytes of a tensor, or INVALID_ARGUMENT for a shape that none can have.
 absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
-  int64_t bytes = SizeOf(dtype);
   bool empty = false;
   for (int64_t size : shape) {
     if (size < 0) {
       return absl::InvalidArgumentError(
           absl::StrCat("a tensor of shape ", ShapeString(shape), " has a negative size"));
     }
-    if (size == 0) {
-      empty = true;
-    } else if (__builtin_mul_overflow(bytes, size, &bytes) ||
-               bytes > std::numeric_limits<int64_t>::max() / 4) {
+    empty = empty || size == 0;
+  }
+  if (empty) return 0;
+  int64_t bytes = SizeOf(dtype);
+  for (int64_t size : shape) {
+    // A factor of 4 is left for rounding up to a size class.
+    if (__builtin_mul_overflow(bytes, size, &bytes) ||
+        bytes > std::numeric_limits<int64_t>::max() / 4) {
       return absl::InvalidArgumentError(
           absl::StrCat("a tensor of shape ", ShapeString(shape), " has too many elements"));
     }
   }
-  return empty ? 0 : bytes;
+  return bytes;
 }
 
 }  // namespace

@@ -22,6 +22,10 @@ enum class GemmForm : uint8_t { kF32, kRoundedF32, kBF16 };
 // The form for operands of a context with this compute type, on this CPU.
 GemmForm GemmFormFor(DType compute_dtype);
 
+// Whether Gemm can run on operands in this form: all CPUs can with f32, and with
+// bf16 those that oneDNN knows a way for, fast or not.
+bool GemmFormAvailable(GemmForm form);
+
 // Bytes of one operand element.
 constexpr int64_t GemmElementBytes(GemmForm form) {
   return form == GemmForm::kBF16 ? 2 : 4;

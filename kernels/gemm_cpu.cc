@@ -128,6 +128,10 @@ GemmForm GemmFormFor(DType compute_dtype) {
   return compute_dtype == DType::kBF16 ? GemmForm::kRoundedF32 : GemmForm::kF32;
 }
 
+bool GemmFormAvailable(GemmForm form) {
+  return form != GemmForm::kBF16;
+}
+
 void ConvertForGemm(GemmForm form, const float* from, int64_t count, void* to) {
   switch (form) {
     case GemmForm::kF32:

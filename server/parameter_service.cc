@@ -35,7 +35,7 @@ absl::Status ParameterServiceImpl::Init() {
 
 absl::StatusOr<int64_t> ParameterServiceImpl::TableDim(uint32_t table) const {
   std::shared_lock<std::shared_mutex> store_lock(store_mutex_);
-  const ServedTables::Entry* entry = registry_.Get(table);
+  const ServedTables::Entry* entry = served_.Get(table);
   if (entry == nullptr) {
     return absl::NotFoundError(absl::StrCat("there is no table of index ", table));
   }
@@ -59,7 +59,7 @@ absl::Status ParameterServiceImpl::CheckShardPlace(const proto::HelloRequest& re
 absl::StatusOr<proto::HelloReply> ParameterServiceImpl::HelloReader(
     const proto::HelloRequest& request) {
   PAGODA_ASSIGN_OR_RETURN(const std::vector<uint32_t> indices,
-                          registry_.Find(std::vector<proto::TableSpec>(request.tables().begin(),
+                          served_.Find(std::vector<proto::TableSpec>(request.tables().begin(),
                                                                        request.tables().end()),
                                          *store_));
   std::lock_guard<std::mutex> lock(mutex_);
@@ -92,7 +92,7 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
   }
   if (!request.training()) return HelloReader(request);
   PAGODA_ASSIGN_OR_RETURN(const std::vector<uint32_t> indices,
-                          registry_.Declare(std::vector<proto::TableSpec>(request.tables().begin(),
+                          served_.Declare(std::vector<proto::TableSpec>(request.tables().begin(),
                                                                           request.tables().end()),
                                             *store_));
   if (!place_.has_value()) {

@@ -83,7 +83,7 @@ absl::StatusOr<proto::RestoreCutReply> ParameterServiceImpl::RestoreCut(
   }
   PAGODA_RETURN_IF_ERROR_CONTEXT(store_->Restore(directory_.CutPath(request.cut()), set_aside),
                                  absl::StrCat("rewinding to cut '", request.cut(), "'"));
-  PAGODA_RETURN_IF_ERROR(registry_.Reopen(*store_));
+  PAGODA_RETURN_IF_ERROR(served_.Reopen(*store_));
   proto::RestoreCutReply reply;
   reply.set_sequence(store_->sequence());
   return reply;

@@ -3,7 +3,7 @@
 // parameter_service_cuts.cc (cuts, rewinds, statistics) share. Others include
 // parameter_service.h.
 //
-// Locks: store_mutex_ (the registry and the store's identity; pulls and pushes
+// Locks: store_mutex_ (the tables served and the store's identity; pulls and pushes
 // share it) before mutex_ (everything about the job). Callbacks run with neither.
 #pragma once
 
@@ -130,7 +130,7 @@ class ParameterServiceImpl final : public ParameterService {
 
   mutable std::shared_mutex store_mutex_;
   std::unique_ptr<EmbeddingStore> store_;
-  ServedTables registry_;
+  ServedTables served_;
   std::optional<ShardPlace> place_;
 
   mutable std::mutex mutex_;

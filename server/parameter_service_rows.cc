@@ -12,10 +12,10 @@ namespace {
 
 constexpr size_t kWaitingPullsMax = 65536;
 
-int64_t PullBytes(const ServedTables& registry, std::span<const ServicePull> tables) {
+int64_t PullBytes(const ServedTables& served, std::span<const ServicePull> tables) {
   int64_t bytes = 0;
   for (const ServicePull& pull : tables) {
-    const int64_t row = 8 + 4 * registry.Get(pull.table)->options.dim;
+    const int64_t row = 8 + 4 * served.Get(pull.table)->options.dim;
     bytes += static_cast<int64_t>(pull.ids.size()) * row;
   }
   return bytes;
@@ -51,7 +51,7 @@ void ParameterServiceImpl::RunPull(std::span<const ServicePull> tables, const Do
     std::shared_lock<std::shared_mutex> store_lock(store_mutex_);
     std::vector<StorePull> pulls;
     for (const ServicePull& pull : tables) {
-      pulls.push_back({registry_.Get(pull.table)->store_index, pull.ids, pull.rows});
+      pulls.push_back({served_.Get(pull.table)->store_index, pull.ids, pull.rows});
     }
     status = store_->Pull(pulls);
   }
@@ -65,10 +65,10 @@ absl::Status ParameterServiceImpl::AdmitPull(const std::string& job, Step after_
   std::lock_guard<std::mutex> lock(mutex_);
   PAGODA_RETURN_IF_ERROR(shutdown_);
   PAGODA_RETURN_IF_ERROR(membership_.CheckReader(job));
-  PAGODA_RETURN_IF_ERROR(registry_.CheckPull(tables, options_.ids_per_request_max));
+  PAGODA_RETURN_IF_ERROR(served_.CheckPull(tables, options_.ids_per_request_max));
   const bool after_push = after_step > step_.applied_step() && membership_.sync();
   if (after_push) PAGODA_RETURN_IF_ERROR(membership_.CheckJob(job));
-  PAGODA_ASSIGN_OR_RETURN(Done counted, Reserve(PullBytes(registry_, tables), done));
+  PAGODA_ASSIGN_OR_RETURN(Done counted, Reserve(PullBytes(served_, tables), done));
   done = std::move(counted);
   if (!after_push) return absl::OkStatus();
   if (waiting_pulls_.size() >= kWaitingPullsMax) {
@@ -108,15 +108,15 @@ absl::Status ParameterServiceImpl::CheckPushContents(const PushHeader& header,
         membership_.CheckWorker({header.job, header.rank, header.epoch, header.incarnation}));
     merged = membership_.sync() && membership_.num_workers() > 1;
   }
-  PAGODA_RETURN_IF_ERROR(registry_.CheckPush(tables, options_.ids_per_request_max));
+  PAGODA_RETURN_IF_ERROR(served_.CheckPush(tables, options_.ids_per_request_max));
   for (const ServicePush& push : tables) {
-    const std::string table = registry_.Describe(push.table);
+    const std::string table = served_.Describe(push.table);
     if (place_.has_value() && place_->num_shards > 1) {
       PAGODA_RETURN_IF_ERROR(CheckPushShard(push, table, place_->shard, place_->num_shards));
     }
     // Otherwise the store's own check comes before its first write.
     if (merged) {
-      PAGODA_RETURN_IF_ERROR(CheckPushRows(push, table, registry_.Get(push.table)->options.dim));
+      PAGODA_RETURN_IF_ERROR(CheckPushRows(push, table, served_.Get(push.table)->options.dim));
     }
   }
   return absl::OkStatus();
@@ -182,7 +182,7 @@ void ParameterServiceImpl::Push(const PushHeader& header, std::vector<ServicePus
     if (!status.ok()) {
       answers.Add(std::move(done), status);
     } else if (!ready.empty()) {
-      status = ApplyPushes(ready, registry_, *store_, &pool_);
+      status = ApplyPushes(ready, served_, *store_, &pool_);
       FinishPushes(ready, status, &answers);
     }
     TakeReleasedPulls(&released);

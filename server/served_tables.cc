@@ -45,17 +45,17 @@ absl::Status CheckNames(std::span<const proto::TableSpec> specs) {
 
 // Shared by pulls and pushes: both have `table` and `ids`.
 template <typename Request>
-absl::Status CheckTables(const ServedTables& registry, std::span<const Request> tables,
+absl::Status CheckTables(const ServedTables& served, std::span<const Request> tables,
                          int64_t ids_max) {
   std::set<uint32_t> seen;
   int64_t ids = 0;
   for (const Request& request : tables) {
-    if (registry.Get(request.table) == nullptr) {
+    if (served.Get(request.table) == nullptr) {
       return absl::NotFoundError(absl::StrCat("there is no table of index ", request.table));
     }
     if (!seen.insert(request.table).second) {
       return absl::InvalidArgumentError(
-          absl::StrCat(registry.Describe(request.table), " appears twice in one request"));
+          absl::StrCat(served.Describe(request.table), " appears twice in one request"));
     }
     ids += static_cast<int64_t>(request.ids.size());
   }

@@ -59,7 +59,7 @@ void SyncStep::Reset(Step applied_step) {
   applied_step_ = applied_step;
 }
 
-absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& registry,
+absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& served,
                          EmbeddingStore& store, ThreadPool* pool) {
   if (pushes.empty()) return absl::OkStatus();
   std::map<uint32_t, std::vector<GradientRows>> by_table;  // Contributions in rank order.
@@ -72,7 +72,7 @@ absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables&
   merged.reserve(by_table.size());  // The spans below point into it.
   std::vector<StorePush> store_pushes;
   for (const auto& [table, contributions] : by_table) {
-    const ServedTables::Entry* entry = registry.Get(table);
+    const ServedTables::Entry* entry = served.Get(table);
     if (entry == nullptr) {
       return absl::NotFoundError(absl::StrCat("there is no table of index ", table));
     }

@@ -2,7 +2,7 @@
 // 2): sums per id in rank order, then one optimizer step per row.
 //
 // Threads: SyncStep has none of its own, the owner locks; ApplyPushes may run
-// while others read the registry.
+// while others read the tables served.
 #pragma once
 
 #include <cstdint>
@@ -66,7 +66,7 @@ class SyncStep {
 // Pushes all tables' sums to the store as one step; without any row, nothing is
 // done. One worker's push goes to the store as it is.
 //   errors  the store's; nothing is applied then
-absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& registry,
+absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& served,
                          EmbeddingStore& store, ThreadPool* pool);
 
 }  // namespace pagoda

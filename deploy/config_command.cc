@@ -3,8 +3,8 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
-#include "deploy/commands.h"
 #include "base/status_macros.h"
+#include "deploy/commands.h"
 #include "deploy/config_explain.h"
 #include "proto/version.h"
 

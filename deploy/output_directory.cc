@@ -73,14 +73,21 @@ std::string LogPath(const std::string& output_dir, const std::string& process) {
   return absl::StrCat(output_dir, "/logs/", process, ".log");
 }
 
+absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start,
+                                      int servers) {
+  if (!start.resume) return std::string();
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, CutToResume(config, start));
+  PAGODA_RETURN_IF_ERROR(CheckServers(cut, servers));
+  return cut;
+}
+
 absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start,
                                           int servers) {
   const std::string& output = config.trainer.output_dir;
   PAGODA_RETURN_IF_ERROR(MakeDirectories(output));
-  std::string cut;
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, ResumeCut(config, start, servers));
   if (start.resume) {
-    PAGODA_ASSIGN_OR_RETURN(cut, CutToResume(config, start));
-    PAGODA_RETURN_IF_ERROR(CheckServers(cut, servers));
+    // Everything stays; the servers rewind.
   } else if (start.overwrite) {
     PAGODA_RETURN_IF_ERROR(Remove(output, IsOurs));
   } else if (const auto newest = NewestJobCut(output); newest.ok()) {

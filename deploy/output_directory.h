@@ -31,6 +31,11 @@ std::string LogPath(const std::string& output_dir, const std::string& process);
 absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start,
                                           int servers);
 
+// The cut that `start` asks to resume from, checked; "" without --resume.
+//   NOT_FOUND, FAILED_PRECONDITION  as PrepareOutput
+absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start,
+                                      int servers);
+
 // The command line that resumes this job, to be shown to the user.
 std::string ResumeCommand(const std::string& command, const JobArguments& job,
                           const std::string& options);

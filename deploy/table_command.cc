@@ -1,0 +1,57 @@
+// `pagoda table`: rows on disk.
+
+#include <cstdio>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/hash.h"
+#include "base/status_macros.h"
+#include "deploy/commands.h"
+#include "deploy/stored_rows.h"
+
+namespace pagoda {
+namespace {
+
+std::string NumbersText(const std::vector<float>& values) {
+  return absl::StrJoin(values, " ", [](std::string* out, float value) {
+    absl::StrAppendFormat(out, "%.9g", value);
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments) {
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows, StoredRows::Open(arguments.path));
+  PAGODA_ASSIGN_OR_RETURN(const auto tables, rows->Tables());
+  for (const auto& [name, table] : tables) {
+    const TableOptions& options = table.options;
+    absl::PrintF("%s  dim %d  rows %d  about %d bytes on disk  %s, learning rate %g%s\n", name,
+                 options.dim, table.rows, table.bytes_disk,
+                 SparseOptimizerName(options.optimizer.kind), options.optimizer.learning_rate,
+                 options.frozen ? "  frozen" : "");
+  }
+  if (!arguments.hash) return 0;
+  PAGODA_ASSIGN_OR_RETURN(const uint64_t hash, rows->ContentHash());
+  absl::PrintF("rows %016x\n", hash);
+  return 0;
+}
+
+absl::StatusOr<int> RunTableGet(const TableGetArguments& arguments) {
+  FeatureId id = 0;
+  if (!arguments.text.empty()) {
+    id = HashFeature(arguments.feature.empty() ? arguments.table : arguments.feature,
+                     arguments.text);
+  } else if (!absl::SimpleAtoi(arguments.id, &id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", arguments.id, "' is not an id: give a decimal number below 2^64, or ",
+                     "--text VALUE"));
+  }
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows, StoredRows::Open(arguments.path));
+  PAGODA_ASSIGN_OR_RETURN(const StoredRow row, rows->Get(arguments.table, id));
+  absl::PrintF("id %d\nlast step %d\nweights %s\nslots %s\n", row.id, row.last_step,
+               NumbersText(row.weights), NumbersText(row.slots));
+  return 0;
+}
+
+}  // namespace pagoda

@@ -24,6 +24,8 @@
 
 namespace pagoda {
 
+class FileSystem;
+
 enum class Durability {
   kNone,     // A crash loses at most what came since the last cut.
   kProcess,  // An acknowledged push survives kill -9 of the process.
@@ -36,6 +38,7 @@ struct StoreOptions {
   int64_t log_bytes_max = int64_t{1} << 30;  // Rows are flushed and the log cut beyond this.
   bool read_only = false;                    // Nothing under `path` is changed.
   ThreadPool* pool = nullptr;                // Must outlive the store; nullptr: one thread.
+  FileSystem* file_system = nullptr;         // Log and manifests; nullptr: the real one.
 };
 
 struct StorePull {
@@ -111,7 +114,9 @@ class EmbeddingStore {
   virtual absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) = 0;
   // Every stored row in key order (bucket, table, id); `visit` returns false to stop.
   virtual absl::Status Scan(const std::function<bool(uint32_t table, const StoredRow&)>& visit) = 0;
-  // A hash of every stored row's bits, independent of where rows are held.
+  // A hash of every stored row (table name, id, weights, slots, last step),
+  // independent of where rows are held. It is a sum over rows modulo 2^64: the sum
+  // over the shards of a job is the hash of one store with all their rows.
   virtual absl::StatusOr<uint64_t> ContentHash() = 0;
 };
 

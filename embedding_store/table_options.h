@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace pagoda {
@@ -19,6 +20,9 @@ enum class SparseOptimizerKind : uint8_t {
 
 //   INVALID_ARGUMENT  unknown (names the known ones)
 absl::StatusOr<SparseOptimizerKind> ParseSparseOptimizer(const std::string& name);
+
+// "sgd", "adagrad", "rowwise_adagrad", "adam" or "ftrl".
+const char* SparseOptimizerName(SparseOptimizerKind kind);
 
 struct SparseOptimizerOptions {
   SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
@@ -46,5 +50,17 @@ struct TableOptions {
 // f32 optimizer values kept beside the weights: sgd 0, adagrad dim, row-wise
 // adagrad 1, adam 2 dim + 1 (moments, then the row's own step count), ftrl 2 dim.
 int64_t SlotDim(SparseOptimizerKind kind, int64_t dim);
+
+// Names of tables are 1 to 256 bytes; a store holds at most 65,536 tables.
+inline constexpr int64_t kTableDimMax = 4096;
+inline constexpr size_t kTableNameBytesMax = 256;
+inline constexpr uint32_t kTablesMax = 65536;
+
+//   INVALID_ARGUMENT  a member is out of its range (names table, member and range)
+absl::Status CheckTableOptions(const TableOptions& options);
+
+// Compares what must not change between runs: everything but learning_rate and
+// frozen.   FAILED_PRECONDITION  names table, member and both values
+absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked);
 
 }  // namespace pagoda

@@ -1,0 +1,153 @@
+// The rows in memory: a cache and write buffer of RocksDB, inside a hard byte budget
+// for rows and index. Work comes in batches, grouped by partition so that each
+// partition's lock is taken once a batch, with slots and rows prefetched ahead.
+//
+// A batch goes: Group, then for each partition Read; or PinFound, Add what was
+// missing, then Apply or Unpin. What is not here is loaded by the caller
+// (shard_store.h). Results do not depend on the number of partitions or threads.
+//
+// Threads: any method, any thread, except AddTable, which excludes all others.
+// Pins belong to one push at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/row_update.h"
+#include "embedding_store/memory_partition.h"
+#include "embedding_store/row_format.h"
+
+namespace pagoda {
+
+// One row of a batch.
+struct RowRequest {
+  FeatureId id = 0;
+  uint32_t hash = 0;
+  uint32_t table = 0;
+  union {
+    float* weights = nullptr;  // Pull: where they go, [dim].
+    const float* gradient;     // Push: [dim].
+  };
+  char* row = nullptr;  // Push: the pinned row.
+};
+
+// The ids of one table in a batch.
+struct RowSource {
+  uint32_t table = 0;
+  int64_t dim = 0;
+  std::span<const FeatureId> ids;
+  float* weights = nullptr;          // Either this,
+  const float* gradients = nullptr;  // or this: [n, dim].
+};
+
+// A batch grouped by partition; within one, the order of the sources. Reusable.
+class RowBatch {
+ public:
+  size_t size() const { return size_; }
+  std::span<RowRequest> partition(size_t p) {
+    return {requests_.get() + begin_[p], begin_[p + 1] - begin_[p]};
+  }
+
+ private:
+  friend class MemoryTier;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+  std::unique_ptr<RowRequest[]> requests_;
+  std::unique_ptr<uint64_t[]> mixed_;
+  std::vector<size_t> begin_;
+};
+
+// A row that was not in memory, and what its partition's modified_evictions() was
+// when that was found.
+struct RowMiss {
+  RowRequest request;
+  uint64_t epoch = 0;
+};
+
+// What Apply needs of one table.
+struct TableUpdate {
+  SparseOptimizerKind kind = SparseOptimizerKind::kSgd;
+  RowUpdateSettings settings;
+  int64_t dim = 0;
+  std::atomic<int64_t>* rows = nullptr;  // Raised by rows pushed for the first time.
+};
+
+class MemoryTier {
+ public:
+  // `bytes` covers rows and index: at least kBytesMin.
+  //   RESOURCE_EXHAUSTED  no address space
+  static absl::StatusOr<std::unique_ptr<MemoryTier>> Create(int64_t bytes);
+  static constexpr int64_t kBytesMin = int64_t{4} << 20;
+
+  // Tables are numbered in the order they are added.
+  void AddTable(const RowShape& shape);
+
+  size_t num_partitions() const { return partitions_.size(); }
+  size_t PartitionOf(FeatureId id) const { return BucketOf(id) & partition_mask_; }
+  // Most rows of `table` that fit if nothing else does.
+  int64_t RowsMax(uint32_t table) const;
+
+  void Group(std::span<const RowSource> sources, RowBatch* batch) const;
+
+  // Copies the weights of rows that are here; appends the others to `misses`.
+  void Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses);
+  // Copies one row with its header to `row`; false when it is not here.
+  bool CopyRow(uint32_t table, FeatureId id, char* row);
+  // Keeps a row read from disk (or an initial one: sequence 0) as a clean copy,
+  // unless it is here already; `row` then receives the one that is here. Without
+  // room, or when rows pushed to were evicted since `epoch`, it keeps nothing.
+  void Cache(const RowMiss& miss, char* row, bool on_disk);
+
+  // Pins the rows of a push that are here and sets their `row`; appends the others
+  // to `misses`. Stops and returns an id that came twice, else null.
+  const RowRequest* PinFound(RowBatch& batch, size_t p, std::vector<RowRequest*>* misses);
+  enum class Added { kPinned, kTwice, kNoRoom };
+  // Adds and pins a row that was missing; a copy that came in meanwhile wins.
+  Added AddPinned(RowRequest* request, const char* row, bool on_disk);
+  // Lets go of what was pinned; rows are as before.
+  void Unpin(RowBatch& batch, size_t p);
+  // One optimizer step for each pinned row older than `sequence`, then unpins it.
+  //   updates: by table index.
+  void Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
+             std::span<const TableUpdate> updates);
+
+  // Flushing, by one thread at a time. A flush collects dirty rows bucket range by
+  // bucket range, copies them out, and says at the end whether they reached disk.
+
+  // Dirty rows by bucket [kNumBuckets].
+  std::vector<uint32_t> CountDirtyByBucket();
+  // Keys of dirty rows with bucket in [begin, end), in key order.
+  std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end);
+  // Copies a dirty row to `row` and marks it as being written; false when it is not
+  // dirty any more. `on_disk`: an older version is.
+  bool CopyForWrite(const RowKey& key, char* row, bool* on_disk);
+  // Rows being written are clean now, or (not written) dirty again.
+  void FinishWrites(bool written);
+
+  // Of rows not safe on disk.
+  int64_t unwritten_bytes() const { return unwritten_bytes_.load(); }
+  int64_t budget_bytes() const { return arena_->budget_bytes(); }
+  int64_t used_bytes() const { return arena_->used_bytes(); }
+  int64_t BytesOfTable(uint32_t table);
+
+ private:
+  MemoryTier(std::unique_ptr<RowArena> arena, size_t num_partitions);
+
+  void AddUnwritten(MemoryPartition& partition, int64_t bytes) {
+    partition.unwritten_bytes += bytes;
+    unwritten_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  std::unique_ptr<RowArena> arena_;
+  std::vector<MemoryTable> tables_;
+  std::vector<uint32_t> class_bytes_;  // Row size of each size class.
+  std::vector<std::unique_ptr<MemoryPartition>> partitions_;
+  uint32_t partition_mask_ = 0;
+  std::atomic<int64_t> unwritten_bytes_{0};
+};
+
+}  // namespace pagoda

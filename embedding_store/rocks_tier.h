@@ -1,0 +1,83 @@
+// The rows on disk: the one door to RocksDB. RocksDB *is* the model; what memory
+// holds is a cache of it, and the push log covers what it does not have yet.
+//
+// Rows enter only as whole sorted files ("runs"): a flush writes its dirty rows in
+// key order with SstFileWriter and adds all files in one atomic step. That is 20
+// to 30 times the rate of writing through a memtable, and a crash leaves all of a
+// flush or nothing. RocksDB's own log is never written.
+//
+// Besides rows there is one key, sorted after all of them, with RocksMeta.
+//
+// Errors of every call: DATA_LOSS (a checksum or format is wrong; RocksDB names the
+// file), RESOURCE_EXHAUSTED (no space), UNAVAILABLE (I/O errors).
+// Threads: any method, any thread; one RunWriter at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "embedding_store/row_format.h"
+
+namespace pagoda {
+
+// What a flush says about the rows on disk; it becomes true together with them.
+struct RocksMeta {
+  uint64_t flushed_sequence = 0;  // Every push up to here is in the rows on disk.
+  uint64_t highest_sequence = 0;  // No row on disk is newer than this.
+  std::vector<uint64_t> rows;     // Rows on disk, by table.
+};
+
+struct RocksTierOptions {
+  std::string directory;      // Of RocksDB's files.
+  std::string run_directory;  // For runs not yet added; emptied on opening. Same file system.
+  int64_t cache_bytes = int64_t{8} << 20;  // Blocks, indexes and filters.
+  bool read_only = false;                  // Nothing in `directory` changes.
+  bool create = false;                     // Otherwise it must exist.
+};
+
+class RocksTier {
+ public:
+  // FAILED_PRECONDITION  another process has it open
+  static absl::StatusOr<std::unique_ptr<RocksTier>> Open(const RocksTierOptions& options);
+  virtual ~RocksTier() = default;
+
+  virtual RocksMeta meta() const = 0;
+
+  // Calls on_row(i, value) for every keys[i], in order; an empty value means that
+  // there is no such row. Stops at the first error and returns it.
+  //   REQUIRES: keys rise strictly.
+  using OnValue = std::function<absl::Status(size_t, absl::string_view)>;
+  virtual absl::Status Read(std::span<const RowKey> keys, const OnValue& on_row) = 0;
+
+  // Every row in key order, as of the call; `visit` returns false to stop.
+  using Visit = std::function<absl::StatusOr<bool>(const RowKey&, absl::string_view)>;
+  virtual absl::Status Scan(const Visit& visit) = 0;
+
+  // Rows on their way to disk. Destroying it before Commit leaves no trace.
+  class RunWriter {
+   public:
+    virtual ~RunWriter() = default;
+    // REQUIRES: keys rise strictly over the life of the writer.
+    virtual absl::Status Add(const RowKey& key, absl::string_view value) = 0;
+    // Adds all rows and `meta` in one atomic, synced step.
+    virtual absl::Status Commit(const RocksMeta& meta) = 0;
+  };
+  virtual absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() = 0;
+
+  // Hard-links a consistent copy to `directory`, which must not exist. Returns the
+  // files' checksums (XXH3) where RocksDB knows them from when it wrote them.
+  virtual absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(
+      const std::string& directory) = 0;
+
+  virtual int64_t bytes_on_disk() const = 0;
+};
+
+}  // namespace pagoda

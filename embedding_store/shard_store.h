@@ -1,0 +1,138 @@
+// The store itself: joins the memory tier, RocksDB and the push log. Its contract is
+// embedding_store.h; how a batch flows is in README.md.
+//
+// One push:  check -> pin rows (load what is missing) -> log -> apply -> unpin.
+// Up to the log nothing that can be read has changed, and after it nothing can
+// fail, so a push is applied whole or not at all, also across a crash.
+//
+// One flush: note the sequence -> write dirty rows in key order as one atomic run ->
+// drop the log up to that sequence. Pushes go on meanwhile; a row may reach disk
+// newer than the noted sequence, which its own sequence number tells at replay.
+//
+// Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
+// OpenTable and Restore), push_mutex_, flush_mutex_, one partition's.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/random.h"
+#include "embedding_store/embedding_store.h"
+#include "embedding_store/file_system.h"
+#include "embedding_store/memory_tier.h"
+#include "embedding_store/push_log.h"
+#include "embedding_store/rocks_tier.h"
+#include "embedding_store/store_directory.h"
+
+namespace pagoda {
+
+class ShardStore final : public EmbeddingStore {
+ public:
+  static absl::StatusOr<std::unique_ptr<ShardStore>> Open(const StoreOptions& options);
+  ~ShardStore() override;
+
+  absl::StatusOr<uint32_t> OpenTable(const TableOptions& options) override;
+  std::vector<TableOptions> tables() const override;
+  absl::Status Pull(std::span<const StorePull> pulls) override;
+  absl::Status Push(std::span<const StorePush> pushes, Step step,
+                    float learning_rate_factor) override;
+  uint64_t sequence() const override { return sequence_.load(); }
+  absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
+  absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
+  absl::StatusOr<std::vector<StoreTableStat>> Stat() override;
+  absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) override;
+  absl::Status Scan(const std::function<bool(uint32_t, const StoredRow&)>& visit) override;
+  absl::StatusOr<uint64_t> ContentHash() override;
+
+ private:
+  struct Table {
+    TableOptions options;
+    RandomKey initial_key;
+    RowShape shape;
+    uint64_t name_hash = 0;
+    std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
+  };
+  // Rows to load: distinct keys in order, and which items each stands for.
+  struct LoadPlan {
+    std::vector<RowKey> keys;
+    std::vector<size_t> items;  // Grouped by key.
+    std::vector<size_t> begin;  // [keys + 1], into items.
+  };
+  // Called for each key with its row (initial when nothing is stored); may overwrite
+  // it. Any thread.
+  using OnLoaded =
+      std::function<absl::Status(std::span<const size_t> items, char* row, bool on_disk)>;
+  using VisitRow = std::function<bool(const RowKey&, const char* row)>;
+
+  explicit ShardStore(const StoreOptions& options);
+
+  // shard_store.cc
+  absl::Status OpenState();  // Everything below directory_; replays the log.
+  void CloseState();
+  absl::Status AddTable(const TableOptions& options);
+  absl::Status CheckTableIndex(uint32_t table) const;
+  absl::Status VisitRows(const VisitRow& visit);
+  StoredRow ToStoredRow(const RowKey& key, const char* row) const;
+  void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body);
+
+  // shard_store_batch.cc
+  absl::Status CheckPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  absl::Status Replay(const PushRecord& record);
+  absl::Status PinRows(RowBatch& batch, size_t rows);
+  absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
+  void UnpinRows(RowBatch& batch);
+  void ApplyRows(RowBatch& batch, const PushRecord& record);
+  absl::Status PullMisses(std::vector<RowMiss>& misses);
+  static LoadPlan PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted);
+  absl::Status Load(const LoadPlan& plan, const OnLoaded& on_loaded);
+  absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, const RocksMeta& meta,
+                        const OnLoaded& on_loaded);
+  absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
+
+  // shard_store_flush.cc
+  bool FlushIsDue() const;
+  bool FlushIsOverdue() const;
+  absl::Status Flush();        // Takes flush_mutex_.
+  absl::Status FlushLocked();  // REQUIRES: flush_mutex_ held.
+  absl::Status WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta);
+  void WakeFlusher();
+  void FlusherLoop();
+  absl::Status CloseAndReopen(const std::string& set_aside);
+
+  const StoreOptions options_;
+  FileSystem* const fs_;
+
+  mutable std::shared_mutex state_mutex_;  // Guards the pointers and tables_ below.
+  std::unique_ptr<StoreDirectory> directory_;
+  std::vector<std::unique_ptr<Table>> tables_;
+  std::unique_ptr<RocksTier> rocks_;
+  std::unique_ptr<MemoryTier> memory_;
+  std::unique_ptr<PushLog> log_;  // Null in a cut.
+  absl::Status closed_;           // Not OK: a Restore failed half-way; why.
+
+  std::mutex push_mutex_;
+  RowBatch push_batch_;
+  std::atomic<uint64_t> sequence_{0};  // Every push up to here is applied.
+
+  std::mutex flush_mutex_;
+
+  std::atomic<bool> pool_busy_{false};
+
+  std::mutex flusher_mutex_;
+  std::condition_variable flusher_wake_;
+  bool flush_wanted_ = false;
+  bool stop_ = false;
+  std::thread flusher_;
+};
+
+}  // namespace pagoda

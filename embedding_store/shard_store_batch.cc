@@ -1,0 +1,316 @@
+// Pulls and pushes: the paths that carry batches of rows.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "embedding_store/shard_store.h"
+#include "embedding_store/sparse_optimizer.h"
+
+namespace pagoda {
+namespace {
+
+constexpr size_t kLoadPart = 512;  // Keys one thread reads from RocksDB at a time.
+
+// A batch above this gives its memory back instead of keeping it for the next.
+constexpr size_t kKeptBatchRows = size_t{1} << 18;
+
+// A push may be waiting for room only so often: each round writes out every dirty
+// row, so a second one without progress proves that the push is too large.
+constexpr int kRoomRounds = 4;
+
+}  // namespace
+
+absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
+  std::shared_lock<std::shared_mutex> state(state_mutex_);
+  std::vector<RowSource> sources;
+  sources.reserve(pulls.size());
+  PAGODA_RETURN_IF_ERROR(closed_);
+  for (const StorePull& pull : pulls) {
+    PAGODA_RETURN_IF_ERROR(CheckTableIndex(pull.table));
+    if (pull.ids.empty()) continue;
+    sources.push_back({pull.table, tables_[pull.table]->shape.dim, pull.ids, pull.weights});
+  }
+  thread_local RowBatch batch;
+  memory_->Group(sources, &batch);
+  std::vector<std::vector<RowMiss>> misses_of(memory_->num_partitions());
+  ForEach(memory_->num_partitions(), batch.size(),
+          [&, &b = batch](size_t p) { memory_->Read(b, p, &misses_of[p]); });
+  if (batch.size() > kKeptBatchRows) batch = RowBatch();
+  std::vector<RowMiss> misses;
+  for (const std::vector<RowMiss>& part : misses_of) {
+    misses.insert(misses.end(), part.begin(), part.end());
+  }
+  return misses.empty() ? absl::OkStatus() : PullMisses(misses);
+}
+
+absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
+  std::vector<std::pair<RowKey, size_t>> wanted;
+  wanted.reserve(misses.size());
+  for (size_t i = 0; i < misses.size(); ++i) {
+    wanted.emplace_back(RowKey::Of(misses[i].request.table, misses[i].request.id), i);
+  }
+  const LoadPlan plan = PlanLoad(&wanted);
+  return Load(plan, [&](std::span<const size_t> items, char* row, bool on_disk) {
+    memory_->Cache(misses[items[0]], row, on_disk);
+    for (const size_t item : items) {
+      const RowRequest& request = misses[item].request;
+      const auto bytes = static_cast<size_t>(tables_[request.table]->shape.dim) * sizeof(float);
+      std::memcpy(request.weights, FloatsOf(row), bytes);
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
+                                   float learning_rate_factor) const {
+  if (options_.read_only) {
+    return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
+  }
+  if (!(std::isfinite(learning_rate_factor) && learning_rate_factor >= 0.0f)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the learning rate factor is ", learning_rate_factor, ", but must be finite and >= 0"));
+  }
+  for (const StorePush& push : pushes) {
+    PAGODA_RETURN_IF_ERROR(CheckTableIndex(push.table));
+    const Table& table = *tables_[push.table];
+    const auto dim = static_cast<size_t>(table.shape.dim);
+    if (table.options.frozen) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("table \"", table.options.name, "\" is frozen: it takes no pushes"));
+    }
+    if (push.gradients.size() != push.ids.size() * dim) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "table \"", table.options.name, "\": ", push.ids.size(), " ids of dim ", dim, " need ",
+          push.ids.size() * dim, " gradient values, but there are ", push.gradients.size()));
+    }
+    if (AllFinite(push.gradients)) continue;
+    size_t bad = 0;
+    while (std::isfinite(push.gradients[bad])) ++bad;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
+        bad % dim, " is ", push.gradients[bad], ", which is not finite"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
+                              float learning_rate_factor) {
+  std::shared_lock<std::shared_mutex> state(state_mutex_);
+  PAGODA_RETURN_IF_ERROR(closed_);
+  PAGODA_RETURN_IF_ERROR(CheckPush(pushes, learning_rate_factor));
+  std::lock_guard<std::mutex> push(push_mutex_);
+  if (FlushIsOverdue()) PAGODA_RETURN_IF_ERROR(Flush());
+
+  PushRecord record;
+  record.sequence = sequence_.load() + 1;
+  record.step = step;
+  record.learning_rate_factor = learning_rate_factor;
+  std::vector<RowSource> sources;
+  for (const StorePush& p : pushes) {
+    if (p.ids.empty()) continue;
+    const Table& table = *tables_[p.table];
+    record.tables.push_back({p.table, static_cast<uint32_t>(table.shape.dim),
+                             table.options.optimizer.learning_rate, p.ids, p.gradients});
+    sources.push_back({p.table, table.shape.dim, p.ids, nullptr, p.gradients.data()});
+  }
+  memory_->Group(sources, &push_batch_);
+  PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  if (options_.durability == Durability::kProcess) {
+    const absl::Status logged = log_->Append(record);
+    if (!logged.ok()) {
+      UnpinRows(push_batch_);
+      return logged;
+    }
+  }
+  ApplyRows(push_batch_, record);
+  sequence_.store(record.sequence);
+  if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
+  if (FlushIsDue()) WakeFlusher();
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::Replay(const PushRecord& record) {
+  std::vector<RowSource> sources;
+  for (const PushRecord::Table& t : record.tables) {
+    if (t.table >= tables_.size() || t.dim != tables_[t.table]->shape.dim) {
+      return absl::DataLossError(absl::StrCat("record ", record.sequence, " has table ", t.table,
+                                              " of dim ", t.dim, ", which the registry lacks"));
+    }
+    sources.push_back({t.table, t.dim, t.ids, nullptr, t.gradients.data()});
+  }
+  if (!options_.read_only && FlushIsOverdue()) PAGODA_RETURN_IF_ERROR(Flush());
+  memory_->Group(sources, &push_batch_);
+  PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  ApplyRows(push_batch_, record);
+  sequence_.store(record.sequence);
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::PinRows(RowBatch& batch, size_t rows) {
+  const size_t partitions = memory_->num_partitions();
+  std::vector<std::vector<RowRequest*>> misses_of(partitions);
+  std::vector<const RowRequest*> twice_of(partitions);
+  ForEach(partitions, rows,
+          [&](size_t p) { twice_of[p] = memory_->PinFound(batch, p, &misses_of[p]); });
+  std::vector<RowRequest*> misses;
+  absl::Status status;
+  for (size_t p = 0; p < partitions; ++p) {
+    misses.insert(misses.end(), misses_of[p].begin(), misses_of[p].end());
+    if (twice_of[p] == nullptr || !status.ok()) continue;
+    status = absl::InvalidArgumentError(
+        absl::StrCat("table \"", tables_[twice_of[p]->table]->options.name, "\": id ",
+                     twice_of[p]->id, " comes twice in one push"));
+  }
+  for (int round = 0; status.ok() && !misses.empty(); ++round) {
+    const size_t before = misses.size();
+    status = LoadAndPin(&misses);
+    if (!status.ok() || misses.empty()) break;
+    const bool stuck = round > 0 && misses.size() == before;
+    if (stuck || round >= kRoomRounds || options_.read_only) {
+      status = absl::ResourceExhaustedError(
+          absl::StrCat("the memory tier of ", memory_->budget_bytes(), " bytes has no room for ",
+                       misses.size(), " of the ", rows, " rows of one push"));
+    } else {
+      status = Flush();
+    }
+  }
+  if (!status.ok()) UnpinRows(batch);
+  return status;
+}
+
+absl::Status ShardStore::LoadAndPin(std::vector<RowRequest*>* misses) {
+  std::vector<std::pair<RowKey, size_t>> wanted;
+  wanted.reserve(misses->size());
+  for (size_t i = 0; i < misses->size(); ++i) {
+    wanted.emplace_back(RowKey::Of((*misses)[i]->table, (*misses)[i]->id), i);
+  }
+  const LoadPlan plan = PlanLoad(&wanted);
+  std::mutex left_mutex;
+  std::vector<RowRequest*> left;
+  auto pin = [&](std::span<const size_t> items, char* row, bool on_disk) -> absl::Status {
+    RowRequest* request = (*misses)[items[0]];
+    const auto added =
+        items.size() > 1 ? MemoryTier::Added::kTwice : memory_->AddPinned(request, row, on_disk);
+    if (added == MemoryTier::Added::kTwice) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("table \"", tables_[request->table]->options.name, "\": id ", request->id,
+                       " comes twice in one push"));
+    }
+    if (added == MemoryTier::Added::kNoRoom) {
+      std::lock_guard<std::mutex> lock(left_mutex);
+      left.push_back(request);
+    }
+    return absl::OkStatus();
+  };
+  PAGODA_RETURN_IF_ERROR(Load(plan, pin));
+  *misses = std::move(left);
+  return absl::OkStatus();
+}
+
+void ShardStore::UnpinRows(RowBatch& batch) {
+  for (size_t p = 0; p < memory_->num_partitions(); ++p) memory_->Unpin(batch, p);
+}
+
+void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
+  std::vector<TableUpdate> updates(tables_.size());
+  for (const PushRecord::Table& t : record.tables) {
+    Table& table = *tables_[t.table];
+    TableUpdate& update = updates[t.table];
+    update.kind = table.options.optimizer.kind;
+    update.settings = MakeRowUpdateSettings(table.options.optimizer, t.learning_rate,
+                                            record.learning_rate_factor);
+    update.dim = table.shape.dim;
+    update.rows = &table.rows;
+  }
+  ForEach(memory_->num_partitions(), batch.size(),
+          [&](size_t p) { memory_->Apply(batch, p, record.sequence, record.step, updates); });
+}
+
+ShardStore::LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {
+  std::sort(wanted->begin(), wanted->end());
+  LoadPlan plan;
+  plan.items.reserve(wanted->size());
+  for (const auto& [key, item] : *wanted) {
+    if (plan.keys.empty() || plan.keys.back() != key) {
+      plan.keys.push_back(key);
+      plan.begin.push_back(plan.items.size());
+    }
+    plan.items.push_back(item);
+  }
+  plan.begin.push_back(plan.items.size());
+  return plan;
+}
+
+absl::Status ShardStore::Load(const LoadPlan& plan, const OnLoaded& on_loaded) {
+  // Read after the misses were found: a row that existed then is counted here.
+  const RocksMeta meta = rocks_->meta();
+  const size_t parts = (plan.keys.size() + kLoadPart - 1) / kLoadPart;
+  std::vector<absl::Status> statuses(parts);
+  ForEach(parts, plan.keys.size(), [&](size_t part) {
+    const size_t begin = part * kLoadPart;
+    const size_t end = std::min(begin + kLoadPart, plan.keys.size());
+    statuses[part] = LoadPart(plan, begin, end, meta, on_loaded);
+  });
+  for (const absl::Status& status : statuses) PAGODA_RETURN_IF_ERROR(status);
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::LoadPart(const LoadPlan& plan, size_t begin, size_t end,
+                                  const RocksMeta& meta, const OnLoaded& on_loaded) {
+  std::vector<RowKey> on_disk_keys;
+  std::vector<size_t> places;
+  size_t row_bytes = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const RowKey& key = plan.keys[i];
+    row_bytes = std::max(row_bytes, tables_[key.table]->shape.row_bytes());
+    if (key.table < meta.rows.size() && meta.rows[key.table] > 0) {
+      on_disk_keys.push_back(key);
+      places.push_back(i);
+    }
+  }
+  // Rounded up as rows in memory are, which may be copied here.
+  std::vector<RowHeader> buffer(row_bytes / sizeof(RowHeader) + 1);
+  char* row = reinterpret_cast<char*>(buffer.data());
+  auto deliver = [&](size_t i, absl::string_view value) -> absl::Status {
+    const RowKey& key = plan.keys[i];
+    if (value.empty()) {
+      *HeaderOf(row) = RowHeader{};
+      FillInitialRow(tables_[key.table]->options, tables_[key.table]->initial_key, key.id,
+                     FloatsOf(row));
+    } else {
+      PAGODA_RETURN_IF_ERROR(DecodeValue(key, value, row));
+    }
+    const std::span<const size_t> items(plan.items.data() + plan.begin[i],
+                                        plan.begin[i + 1] - plan.begin[i]);
+    return on_loaded(items, row, !value.empty());
+  };
+  size_t next = begin;
+  auto deliver_up_to = [&](size_t k, absl::string_view value) -> absl::Status {
+    for (; next < places[k]; ++next) PAGODA_RETURN_IF_ERROR(deliver(next, {}));
+    ++next;
+    return deliver(places[k], value);
+  };
+  PAGODA_RETURN_IF_ERROR(rocks_->Read(on_disk_keys, deliver_up_to));
+  for (; next < end; ++next) PAGODA_RETURN_IF_ERROR(deliver(next, {}));
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::DecodeValue(const RowKey& key, absl::string_view value, char* row) const {
+  auto damaged = [&](const std::string& what) {
+    return absl::DataLossError(absl::StrCat(directory_->rocksdb_path(), ": table ", key.table,
+                                            ", row ", key.id, ": ", what));
+  };
+  if (key.table >= tables_.size()) return damaged("the registry has no such table");
+  const RowShape& shape = tables_[key.table]->shape;
+  if (value.empty() || value[0] != kRowVersion) return damaged("unknown row version");
+  if (value.size() != shape.value_bytes()) {
+    return damaged(absl::StrCat(value.size(), " bytes instead of ", shape.value_bytes()));
+  }
+  std::memcpy(row, value.data() + 1, value.size() - 1);
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

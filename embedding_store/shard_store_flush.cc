@@ -1,0 +1,161 @@
+// What moves rows to disk and whole states about: flushes, cuts, restoring.
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "embedding_store/shard_checkpoint.h"
+#include "embedding_store/shard_store.h"
+
+namespace pagoda {
+namespace {
+
+// Shares of the memory tier in rows not yet on disk, and of the log's ceiling, at
+// which the background flush starts, and at which pushes wait for one.
+constexpr int64_t kDueShare = 4;
+constexpr int64_t kOverdueShare = 2;
+constexpr auto kRetryAfter = std::chrono::seconds(1);
+
+}  // namespace
+
+bool ShardStore::FlushIsDue() const {
+  return memory_->unwritten_bytes() > memory_->budget_bytes() / kDueShare ||
+         (log_ != nullptr && log_->bytes() > options_.log_bytes_max / 2);
+}
+
+bool ShardStore::FlushIsOverdue() const {
+  return memory_->unwritten_bytes() > memory_->budget_bytes() / kOverdueShare ||
+         (log_ != nullptr && log_->bytes() > options_.log_bytes_max);
+}
+
+absl::Status ShardStore::Flush() {
+  std::lock_guard<std::mutex> lock(flush_mutex_);
+  return FlushLocked();
+}
+
+absl::Status ShardStore::FlushLocked() {
+  const uint64_t flushed = sequence_.load();
+  log_->Seal();
+  RocksMeta meta = rocks_->meta();
+  if (meta.flushed_sequence != flushed || memory_->unwritten_bytes() > 0) {
+    meta.flushed_sequence = flushed;
+    meta.highest_sequence = std::max(meta.highest_sequence, flushed);
+    meta.rows.resize(tables_.size());
+    PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<RocksTier::RunWriter> run, rocks_->NewRun());
+    absl::Status written = WriteDirtyRows(run.get(), &meta);
+    if (written.ok()) written = run->Commit(meta);
+    memory_->FinishWrites(written.ok());
+    PAGODA_RETURN_IF_ERROR(written);
+  }
+  return log_->DropThrough(flushed);
+}
+
+absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta) {
+  // Keys are sorted a range of buckets at a time, to bound the memory for them.
+  const int64_t keys_max =
+      std::max<int64_t>(4096, options_.memory_bytes / 16 / static_cast<int64_t>(sizeof(RowKey)));
+  const std::vector<uint32_t> counts = memory_->CountDirtyByBucket();
+  std::vector<RowHeader> buffer;
+  for (uint32_t begin = 0; begin < kNumBuckets;) {
+    uint32_t end = begin;
+    int64_t rows = 0;
+    while (end < kNumBuckets && (end == begin || rows + counts[end] <= keys_max)) {
+      rows += counts[end++];
+    }
+    const std::vector<RowKey> keys =
+        rows == 0 ? std::vector<RowKey>() : memory_->CollectDirty(begin, end);
+    for (const RowKey& key : keys) {
+      const RowShape& shape = tables_[key.table]->shape;
+      // The version byte stands just before the row: one header's room in front.
+      buffer.resize(shape.row_bytes() / sizeof(RowHeader) + 2);
+      char* row = reinterpret_cast<char*>(buffer.data() + 1);
+      bool on_disk = false;
+      if (!memory_->CopyForWrite(key, row, &on_disk)) continue;
+      row[-1] = kRowVersion;
+      meta->highest_sequence = std::max(meta->highest_sequence, HeaderOf(row)->sequence);
+      if (!on_disk) ++meta->rows[key.table];
+      PAGODA_RETURN_IF_ERROR(run->Add(key, {row - 1, shape.value_bytes()}));
+    }
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
+void ShardStore::WakeFlusher() {
+  {
+    std::lock_guard<std::mutex> lock(flusher_mutex_);
+    flush_wanted_ = true;
+  }
+  flusher_wake_.notify_one();
+}
+
+void ShardStore::FlusherLoop() {
+  std::unique_lock<std::mutex> lock(flusher_mutex_);
+  while (!stop_) {
+    flusher_wake_.wait(lock, [&] { return stop_ || flush_wanted_; });
+    if (stop_) return;
+    flush_wanted_ = false;
+    lock.unlock();
+    absl::Status status;
+    {
+      std::shared_lock<std::shared_mutex> state(state_mutex_);
+      std::lock_guard<std::mutex> flush(flush_mutex_);
+      if (closed_.ok() && FlushIsDue()) status = FlushLocked();
+    }
+    lock.lock();
+    if (status.ok()) continue;
+    PAGODA_LOG_WARNING("{}: writing rows to disk failed, trying again: {}", options_.path,
+                       std::string(status.message()));
+    flusher_wake_.wait_for(lock, kRetryAfter, [&] { return stop_; });
+  }
+}
+
+absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
+  std::shared_lock<std::shared_mutex> state(state_mutex_);
+  PAGODA_RETURN_IF_ERROR(closed_);
+  if (options_.read_only) {
+    return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
+  }
+  std::lock_guard<std::mutex> push(push_mutex_);
+  std::lock_guard<std::mutex> flush(flush_mutex_);
+  PAGODA_RETURN_IF_ERROR(FlushLocked());
+  CutContents contents;
+  contents.sequence = sequence_.load();
+  for (const auto& table : tables_) {
+    contents.rows += static_cast<uint64_t>(table->rows.load());
+    contents.tables.push_back(table->options);
+  }
+  return WriteShardCut(fs_, rocks_.get(), contents, directory);
+}
+
+absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
+  std::unique_lock<std::shared_mutex> state(state_mutex_);
+  PAGODA_RETURN_IF_ERROR(closed_);
+  if (options_.read_only) {
+    return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
+  }
+  PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, /*all_files=*/true).status());
+  // What is set aside must be whole by itself: without a log, only disk is.
+  if (!set_aside.empty()) PAGODA_RETURN_IF_ERROR(Flush());
+  PAGODA_ASSIGN_OR_RETURN(const std::string prepared, directory_->PrepareState());
+  PAGODA_RETURN_IF_ERROR(CopyShardCut(fs_, directory, prepared));
+  return CloseAndReopen(set_aside);
+}
+
+absl::Status ShardStore::CloseAndReopen(const std::string& set_aside) {
+  CloseState();
+  const absl::Status committed = directory_->CommitState(set_aside);
+  // Whichever state is the live one now: the cut's, or still the old one.
+  const absl::Status opened = OpenState();
+  if (!opened.ok()) {
+    CloseState();
+    closed_ = absl::UnavailableError(absl::StrCat(
+        options_.path, " could not be opened again after a restore: ", opened.message()));
+  }
+  PAGODA_RETURN_IF_ERROR(committed);
+  return opened;
+}
+
+}  // namespace pagoda

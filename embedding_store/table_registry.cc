@@ -1,0 +1,168 @@
+#include "embedding_store/table_registry.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "base/status_macros.h"
+#include "embedding_store/checksum.h"
+
+namespace pagoda {
+namespace {
+
+constexpr char kMagicLine[] = "pagoda-registry 1";
+constexpr char kMagicWord[] = "pagoda-registry ";
+constexpr char kChecksumWord[] = "checksum ";
+constexpr size_t kChecksumLineBytes = 9 + 16 + 1;
+
+// Reads "key value" lines in the order they were written.
+class LineReader {
+ public:
+  LineReader(absl::string_view text, const std::string& source)
+      : lines_(absl::StrSplit(text, '\n')), source_(source) {
+    if (!lines_.empty() && lines_.back().empty()) lines_.pop_back();
+  }
+
+  bool done() const { return next_ >= lines_.size(); }
+
+  absl::Status Error(absl::string_view what) const {
+    return absl::DataLossError(absl::StrCat(source_, ":", next_, ": ", what));
+  }
+
+  absl::StatusOr<std::string> Next(absl::string_view key) {
+    if (done()) return Error(absl::StrCat("the file ends before ", key));
+    absl::string_view line = lines_[next_++];
+    if (!absl::StartsWith(line, key) || line.size() <= key.size() || line[key.size()] != ' ') {
+      return Error(absl::StrCat("expected ", key));
+    }
+    return std::string(line.substr(key.size() + 1));
+  }
+
+  template <typename T>
+  absl::Status Read(absl::string_view key, T* value) {
+    PAGODA_ASSIGN_OR_RETURN(const std::string text, Next(key));
+    bool good = false;
+    if constexpr (std::is_same_v<T, float>) {
+      good = absl::SimpleAtof(text, value);
+    } else {
+      good = absl::SimpleAtoi(text, value);
+    }
+    return good ? absl::OkStatus() : Error(absl::StrCat(key, " is not a number: ", text));
+  }
+
+ private:
+  std::vector<absl::string_view> lines_;
+  std::string source_;
+  size_t next_ = 0;
+};
+
+void AppendTable(const TableOptions& t, size_t index, std::string* text) {
+  const SparseOptimizerOptions& o = t.optimizer;
+  absl::StrAppend(text, "table ", index, "\nname ", absl::CEscape(t.name), "\ndim ", t.dim,
+                  "\nseed ", t.seed, "\n");
+  absl::StrAppendFormat(text, "init_stddev %.9g\ninit_zero_columns %d\nfrozen %d\n", t.init_stddev,
+                        t.init_zero_columns, t.frozen ? 1 : 0);
+  absl::StrAppendFormat(text, "optimizer %s\nlearning_rate %.9g\ninitial_accumulator %.9g\n",
+                        SparseOptimizerName(o.kind), o.learning_rate, o.initial_accumulator);
+  absl::StrAppendFormat(text, "epsilon %.9g\nbeta1 %.9g\nbeta2 %.9g\nl2 %.9g\n", o.epsilon, o.beta1,
+                        o.beta2, o.l2);
+  absl::StrAppendFormat(text, "ftrl_l1 %.9g\nftrl_l2 %.9g\nftrl_beta %.9g\n", o.ftrl_l1, o.ftrl_l2,
+                        o.ftrl_beta);
+}
+
+absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
+  TableOptions t;
+  SparseOptimizerOptions& o = t.optimizer;
+  size_t stored_index = 0;
+  PAGODA_RETURN_IF_ERROR(reader.Read("table", &stored_index));
+  if (stored_index != index) return reader.Error(absl::StrCat("expected table ", index));
+  PAGODA_ASSIGN_OR_RETURN(const std::string name, reader.Next("name"));
+  std::string error;
+  if (!absl::CUnescape(name, &t.name, &error)) return reader.Error(error);
+  PAGODA_RETURN_IF_ERROR(reader.Read("dim", &t.dim));
+  PAGODA_RETURN_IF_ERROR(reader.Read("seed", &t.seed));
+  PAGODA_RETURN_IF_ERROR(reader.Read("init_stddev", &t.init_stddev));
+  PAGODA_RETURN_IF_ERROR(reader.Read("init_zero_columns", &t.init_zero_columns));
+  int frozen = 0;
+  PAGODA_RETURN_IF_ERROR(reader.Read("frozen", &frozen));
+  t.frozen = frozen != 0;
+  PAGODA_ASSIGN_OR_RETURN(const std::string optimizer, reader.Next("optimizer"));
+  const absl::StatusOr<SparseOptimizerKind> kind = ParseSparseOptimizer(optimizer);
+  if (!kind.ok()) return reader.Error(kind.status().message());
+  o.kind = *kind;
+  PAGODA_RETURN_IF_ERROR(reader.Read("learning_rate", &o.learning_rate));
+  PAGODA_RETURN_IF_ERROR(reader.Read("initial_accumulator", &o.initial_accumulator));
+  PAGODA_RETURN_IF_ERROR(reader.Read("epsilon", &o.epsilon));
+  PAGODA_RETURN_IF_ERROR(reader.Read("beta1", &o.beta1));
+  PAGODA_RETURN_IF_ERROR(reader.Read("beta2", &o.beta2));
+  PAGODA_RETURN_IF_ERROR(reader.Read("l2", &o.l2));
+  PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l1", &o.ftrl_l1));
+  PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l2", &o.ftrl_l2));
+  PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_beta", &o.ftrl_beta));
+  const absl::Status checked = CheckTableOptions(t);
+  if (!checked.ok()) return reader.Error(checked.message());
+  return t;
+}
+
+}  // namespace
+
+std::string WithChecksumLine(std::string text) {
+  const uint64_t checksum = Checksum::Of(text);
+  absl::StrAppendFormat(&text, "%s%016x\n", kChecksumWord, checksum);
+  return text;
+}
+
+absl::StatusOr<absl::string_view> StripChecksumLine(absl::string_view text,
+                                                    const std::string& source) {
+  if (text.size() >= kChecksumLineBytes) {
+    const absl::string_view body = text.substr(0, text.size() - kChecksumLineBytes);
+    const std::string expected = absl::StrFormat("%s%016x\n", kChecksumWord, Checksum::Of(body));
+    if (text.substr(body.size()) == expected) return body;
+  }
+  return absl::DataLossError(absl::StrCat(source, ": the checksum does not match"));
+}
+
+std::string FormatTableRegistry(const std::vector<TableOptions>& tables) {
+  std::string text = absl::StrCat(kMagicLine, "\ntables ", tables.size(), "\n");
+  for (size_t i = 0; i < tables.size(); ++i) AppendTable(tables[i], i, &text);
+  return WithChecksumLine(std::move(text));
+}
+
+absl::StatusOr<std::vector<TableOptions>> ParseTableRegistry(absl::string_view text,
+                                                             const std::string& source) {
+  const absl::string_view first = text.substr(0, text.find('\n'));
+  if (absl::StartsWith(first, kMagicWord) && first != kMagicLine) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(source, " has format \"", first, "\", this build reads \"", kMagicLine, "\""));
+  }
+  PAGODA_ASSIGN_OR_RETURN(const absl::string_view body, StripChecksumLine(text, source));
+  LineReader reader(body, source);
+  PAGODA_RETURN_IF_ERROR(reader.Next("pagoda-registry").status());
+  size_t count = 0;
+  PAGODA_RETURN_IF_ERROR(reader.Read("tables", &count));
+  if (count > kTablesMax) return reader.Error("too many tables");
+  std::vector<TableOptions> tables;
+  for (size_t i = 0; i < count; ++i) {
+    PAGODA_ASSIGN_OR_RETURN(TableOptions table, ReadTable(reader, i));
+    tables.push_back(std::move(table));
+  }
+  if (!reader.done()) return reader.Error("lines after the last table");
+  return tables;
+}
+
+absl::StatusOr<std::vector<TableOptions>> ReadTableRegistry(FileSystem* file_system,
+                                                            const std::string& path) {
+  PAGODA_ASSIGN_OR_RETURN(const std::string text, file_system->ReadAll(path));
+  return ParseTableRegistry(text, path);
+}
+
+absl::Status WriteTableRegistry(FileSystem* file_system, const std::string& path,
+                                const std::vector<TableOptions>& tables) {
+  return file_system->ReplaceFile(path, FormatTableRegistry(tables));
+}
+
+}  // namespace pagoda

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,5 +91,9 @@ class BatchReader {
   // Fraction of the whole input handed out so far, in [0, 1]; an estimate for progress bars.
   virtual double progress() const = 0;
 };
+
+// BatchReader::Open, or what stands in for it.
+using OpenReaderFn = std::function<absl::StatusOr<std::unique_ptr<BatchReader>>(
+    const ReaderOptions& options, const ReaderPosition& start)>;
 
 }  // namespace pagoda

@@ -24,12 +24,30 @@ struct EvaluationResult {
   bool retrieval = false;
 };
 
+// Seconds of the loop's thread, by stage; `read` and `prepare` are of the prefetch
+// thread and overlap the rest. What the loop waits for is counted where it waits.
+struct StageTimes {
+  double read = 0;       // Reader to batch.
+  double prepare = 0;    // Unique ids and indices.
+  double wait_data = 0;  // The loop waited for the prefetch thread.
+  double pull = 0;       // The loop started pulls and waited for rows.
+  double forward = 0;
+  double backward = 0;   // With the row gradients' copy to the host.
+  double push = 0;       // Started pushes, and waited for room in flight.
+  double dense = 0;      // Dense optimizer.
+  double allreduce = 0;  // Counts, dense gradients, running statistics.
+  double evaluate = 0;
+  double cut = 0;
+};
+
 struct TrainResult {
-  Step steps = 0;
-  double seconds = 0;  // In the loop.
-  int64_t samples = 0;
+  Step steps = 0;       // Of the whole job, steps before a resume included.
+  double seconds = 0;   // In the loop, of this run.
+  int64_t samples = 0;  // Of this run, all workers.
+  StageTimes times;     // Of this worker.
   double last_loss = 0;
-  EvaluationResult best;  // By the chosen metric.
+  int64_t nonfinite_steps = 0;  // Steps left out.
+  EvaluationResult best;        // By the chosen metric.
   Step best_step = 0;
   std::string final_cut;     // Directory; the best cut when early stopping chose one.
   bool interrupted = false;  // RequestStop ended it; final_cut resumes it.

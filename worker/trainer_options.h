@@ -5,11 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "algorithms/nn/feature_schema.h"
 #include "algorithms/nn/model_options.h"
 #include "algorithms/nn/optimizer.h"
 #include "kernels/tensor.h"
 #include "proto/parameter_server.pb.h"
+#include "worker/batch_reader.h"
 #include "worker/data_options.h"
 
 namespace pagoda {
@@ -33,6 +35,7 @@ struct EvaluationOptions {
   int64_t patience = 0;        // Evaluations without gain before stopping; 0: never.
   int64_t top_k = 10;          // Retrieval.
   DataOptions items;           // Retrieval: the corpus, one row per item.
+  bool exclude_seen = true;    // Retrieval: a user's training positives are not ranked.
 };
 
 // One stage of training; a job has one or more (today: one).
@@ -46,18 +49,24 @@ struct StageOptions {
 };
 
 struct TrainerOptions {
-  std::string job;  // Name, and salt of every random key.
+  std::string job;       // Name, and salt of every random key.
+  std::string job_text;  // The effective job file, copied into every cut.
   uint64_t seed = 1;
   std::string output_dir;  // Cuts, TensorBoard files, logs.
+  // Resume: rows newer than the cut are set aside under this name on the servers;
+  // empty: they are deleted.
+  std::string keep_newer;
   FeatureSchema schema;
   std::string model;  // FindModel() name
   ModelOptions model_options;
   std::vector<StageOptions> stages;
   EvaluationOptions evaluation;
 
-  std::string mode = "sync";     // sync | async
-  int64_t batch_size = 4096;     // Global samples per step.
-  int64_t pull_ahead = 2;        // Batches pulled while one trains (async).
+  std::string mode = "sync";  // sync | async
+  int64_t batch_size = 4096;  // Global samples per step.
+  // Batches pulled while one trains (async). In sync mode with one worker, > 0 pulls
+  // the next batch early and reads again the rows that the step changed.
+  int64_t pull_ahead = 2;
   int64_t pushes_in_flight = 2;  // async
   SparseOptions sparse;
   DenseOptimizerOptions dense;
@@ -67,11 +76,20 @@ struct TrainerOptions {
   DType compute_dtype = DType::kF32;
   int num_threads = 2;
 
+  // Opens the training data; empty: BatchReader::Open. For benchmarks and tests that
+  // train from memory.
+  OpenReaderFn open_reader;
+
   int64_t checkpoint_every_steps = 0;  // 0: only at the end and on Ctrl-C.
   int64_t checkpoints_kept = 2;        // Beside the best one.
   int64_t log_every_steps = 100;
   std::string on_nonfinite = "stop";  // stop | skip
   int64_t nonfinite_steps_max = 10;   // skip: more is an error.
+
+  // Servers and peers that fall silent are found in SessionOptions::timeout; this
+  // bounds a wait in which every one of them looks alive.
+  absl::Duration timeout = absl::Seconds(8);
+  absl::Duration wait_max = absl::Minutes(2);
 };
 
 }  // namespace pagoda

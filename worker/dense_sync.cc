@@ -1,0 +1,125 @@
+#include "worker/dense_sync.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/status_macros.h"
+#include "kernels/gradient_norm.h"
+#include "worker/nonfinite.h"
+
+namespace pagoda {
+namespace {
+
+int64_t Bytes(int64_t num_floats) {
+  return num_floats * static_cast<int64_t>(sizeof(float));
+}
+
+Tensor StateOf(const ParameterSet& parameters) {
+  return parameters.values().Flat(parameters.num_trainable(),
+                                  {parameters.num_elements() - parameters.num_trainable()});
+}
+
+}  // namespace
+
+int64_t DenseSync::num_state() const {
+  const ParameterSet& parameters = model_->parameters();
+  return parameters.num_elements() - parameters.num_trainable();
+}
+
+absl::Status DenseSync::SaveState() {
+  if (num_state() == 0) return absl::OkStatus();
+  state_before_.resize(static_cast<size_t>(num_state()));
+  return model_->ctx().CopyToHost(StateOf(model_->parameters()), state_before_.data(),
+                                  Bytes(num_state()));
+}
+
+absl::Status DenseSync::RestoreState() {
+  if (num_state() == 0) return absl::OkStatus();
+  return model_->ctx().CopyFromHost(state_before_.data(), Bytes(num_state()),
+                                    StateOf(model_->parameters()));
+}
+
+absl::StatusOr<DenseSync::Outcome> DenseSync::Sum(int64_t samples, bool rows_finite) {
+  if (allreduce_->num_workers() > 1) {
+    PAGODA_ASSIGN_OR_RETURN(Outcome own, CheckOwn());
+    PAGODA_RETURN_IF_ERROR(Exchange(samples, &rows_finite));
+    // An overflow of finite parts shows only in the sum, and on every worker alike.
+    PAGODA_ASSIGN_OR_RETURN(Outcome all, CheckOwn());
+    if (!own.culprit.empty()) all.culprit = own.culprit;
+    all.finite = all.finite && rows_finite;
+    return all;
+  }
+  PAGODA_ASSIGN_OR_RETURN(Outcome own, CheckOwn());
+  own.finite = own.finite && rows_finite;
+  return own;
+}
+
+absl::StatusOr<DenseSync::Outcome> DenseSync::CheckOwn() {
+  Outcome outcome;
+  const ParameterSet& parameters = model_->parameters();
+  if (parameters.num_trainable() == 0) return outcome;
+  Context& ctx = model_->ctx();
+  if (norm_.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(norm_, ctx.Zeros({2}));
+  }
+  PAGODA_RETURN_IF_ERROR(SquaredNorm(ctx, parameters.gradients(), norm_));
+  std::array<float, 2> norm{};
+  PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(norm_, norm.data(), Bytes(2)));
+  outcome.finite = std::isfinite(norm[0]) && norm[1] == 0.0f;
+  if (outcome.finite) return outcome;
+  std::vector<float> gradients(static_cast<size_t>(parameters.num_trainable()));
+  PAGODA_RETURN_IF_ERROR(
+      ctx.CopyToHost(parameters.gradients(), gradients.data(), Bytes(parameters.num_trainable())));
+  const int64_t first = FirstNonFinite(gradients);
+  outcome.culprit =
+      first < 0 ? "the norm of the dense gradients overflows"
+                : DescribeNonFiniteDense(parameters, first, gradients[static_cast<size_t>(first)]);
+  return outcome;
+}
+
+absl::Status DenseSync::Exchange(int64_t samples, bool* rows_finite) {
+  const ParameterSet& parameters = model_->parameters();
+  Context& ctx = model_->ctx();
+  const auto num_gradients = static_cast<size_t>(parameters.num_trainable());
+  const auto num_values = num_gradients + static_cast<size_t>(num_state());
+  exchange_.assign(num_values + 2, 0.0f);
+  if (num_gradients > 0) {
+    PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(parameters.gradients(), exchange_.data(),
+                                          Bytes(parameters.num_trainable())));
+  }
+  const float weight = static_cast<float>(samples);
+  if (num_state() > 0) {
+    PAGODA_RETURN_IF_ERROR(
+        ctx.CopyToHost(StateOf(parameters), exchange_.data() + num_gradients, Bytes(num_state())));
+    for (size_t i = num_gradients; i < num_values; ++i) {
+      exchange_[i] = samples > 0 ? exchange_[i] * weight : 0.0f;
+    }
+  }
+  exchange_[num_values] = weight;
+  exchange_[num_values + 1] = *rows_finite ? 0.0f : 1.0f;
+  PAGODA_RETURN_IF_ERROR(allreduce_->Sum(std::span<float>(exchange_)));
+  *rows_finite = exchange_[num_values + 1] == 0.0f;
+  if (num_gradients > 0) {
+    PAGODA_RETURN_IF_ERROR(ctx.CopyFromHost(exchange_.data(), Bytes(parameters.num_trainable()),
+                                            parameters.gradients()));
+  }
+  return SetAveragedState(exchange_.data() + num_gradients, exchange_[num_values]);
+}
+
+absl::Status DenseSync::SetAveragedState(const float* sums, float samples) {
+  if (num_state() == 0 || samples <= 0.0f) return absl::OkStatus();
+  const ParameterSet& parameters = model_->parameters();
+  std::vector<float> averaged(state_before_);
+  for (size_t i = 0; i < averaged.size(); ++i) averaged[i] = sums[i] / samples;
+  for (size_t d = 0; d < parameters.decls().size(); ++d) {
+    const DenseHandle handle{static_cast<int>(d)};
+    const DenseDecl& decl = parameters.decls()[d];
+    if (decl.trainable || !parameters.frozen(handle)) continue;
+    const int64_t begin = parameters.offset(handle) - parameters.num_trainable();
+    std::copy_n(state_before_.begin() + begin, NumElements(decl.shape), averaged.begin() + begin);
+  }
+  return model_->ctx().CopyFromHost(averaged.data(), Bytes(num_state()), StateOf(parameters));
+}
+
+}  // namespace pagoda

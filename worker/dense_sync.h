@@ -1,0 +1,54 @@
+// Adds the workers' dense gradients up, averages what is state (batch norm's running
+// statistics), and tells every worker alike whether the sum is finite.
+//
+// One flat allreduce a step carries [gradients | state x samples | samples | flag].
+// With one worker nothing is copied.
+//
+// Threads: one thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/allreduce.h"
+#include "worker/model_instance.h"
+
+namespace pagoda {
+
+class DenseSync {
+ public:
+  // Both must outlive this object.
+  DenseSync(ModelInstance* model, AllReduce* allreduce) : model_(model), allreduce_(allreduce) {}
+
+  // Remembers the state parameters; forward changes them. Call before each forward.
+  absl::Status SaveState();
+  // Puts them back: the step did not take place.
+  absl::Status RestoreState();
+
+  struct Outcome {
+    bool finite = true;   // Of every worker's rows and of the summed dense gradient.
+    std::string culprit;  // Set on a worker whose own dense gradient is not finite.
+  };
+  // Sums parameters().gradients() over the workers, in place, and averages the state
+  // by `samples`, this worker's share of the batch. `rows_finite` is this worker's
+  // word on its row gradients.
+  //   the allreduce's errors
+  absl::StatusOr<Outcome> Sum(int64_t samples, bool rows_finite);
+
+ private:
+  int64_t num_state() const;
+  absl::StatusOr<Outcome> CheckOwn();
+  absl::Status Exchange(int64_t samples, bool* rows_finite);
+  absl::Status SetAveragedState(const float* sums, float samples);
+
+  ModelInstance* const model_;
+  AllReduce* const allreduce_;
+  std::vector<float> state_before_;  // [num_state]
+  std::vector<float> exchange_;
+  Tensor norm_;  // [2]
+};
+
+}  // namespace pagoda

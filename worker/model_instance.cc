@@ -1,0 +1,141 @@
+#include "worker/model_instance.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "base/hash.h"
+#include "base/status_macros.h"
+
+namespace pagoda {
+namespace {
+
+// Labels of the streams derived from the job's seed. Fixed: they are part of
+// "same job, same numbers".
+constexpr uint64_t kTableStream = 1;
+constexpr uint64_t kDenseStream = 2;
+constexpr uint64_t kStepStream = 3;
+
+absl::Status NoSuchTable(const std::string& name, const Declaration& declaration,
+                         absl::string_view where) {
+  std::vector<std::string> names;
+  for (const TableDecl& table : declaration.tables) names.push_back(table.name);
+  const std::string nearest = NearestName(name, names);
+  return absl::NotFoundError(
+      absl::StrCat(where, " names table '", name, "', which the model does not have",
+                   nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+}
+
+bool FreezesTable(const StageOptions& stage, const std::string& name) {
+  return std::find(stage.frozen_tables.begin(), stage.frozen_tables.end(), name) !=
+         stage.frozen_tables.end();
+}
+
+proto::TableSpec SpecOf(const TableDecl& decl, const TrainerOptions& options) {
+  proto::TableSpec spec;
+  spec.set_name(decl.name);
+  spec.set_dim(static_cast<uint32_t>(decl.dim));
+  spec.set_seed(RandomKey{options.seed}
+                    .Derive(HashBytes(options.job))
+                    .Derive(kTableStream)
+                    .Derive(HashBytes(decl.name))
+                    .value);
+  spec.set_init_stddev(decl.init_stddev < 0.0f ? options.sparse.init_stddev : decl.init_stddev);
+  spec.set_init_zero_columns(static_cast<uint32_t>(decl.init_zero_columns));
+  *spec.mutable_optimizer() = options.sparse.optimizer;
+  if (!decl.optimizer.empty()) spec.mutable_optimizer()->set_kind(decl.optimizer);
+  return spec;
+}
+
+}  // namespace
+
+ModelInstance::ModelInstance(TrainerOptions options)
+    : options_(std::move(options)), pool_(std::max(1, options_.num_threads)) {}
+
+absl::StatusOr<std::unique_ptr<ModelInstance>> ModelInstance::Create(
+    const TrainerOptions& options) {
+  std::unique_ptr<ModelInstance> instance(new ModelInstance(options));
+  PAGODA_ASSIGN_OR_RETURN(instance->ctx_, Context::Create(options.device, &instance->pool_));
+  instance->ctx_->set_compute_dtype(options.compute_dtype);
+  PAGODA_RETURN_IF_ERROR(instance->Declare());
+  PAGODA_RETURN_IF_ERROR(instance->MakeTables());
+  const RandomKey key = RandomKey{options.seed}.Derive(HashBytes(options.job)).Derive(kDenseStream);
+  PAGODA_ASSIGN_OR_RETURN(
+      instance->parameters_,
+      ParameterSet::Create(*instance->ctx_, instance->declaration_.dense, key.value));
+  PAGODA_RETURN_IF_ERROR(
+      instance->Freeze(options.stages.empty() ? StageOptions() : options.stages[0]));
+  return instance;
+}
+
+absl::Status ModelInstance::Declare() {
+  PAGODA_ASSIGN_OR_RETURN(const ModelInfo* info, FindModel(options_.model));
+  model_ = info->create(options_.model_options);
+  PAGODA_RETURN_IF_ERROR_CONTEXT(model_->Declare(options_.schema, declaration_),
+                                 absl::StrCat("model '", options_.model, "'"));
+  return CheckDeclaration(options_.schema, declaration_);
+}
+
+absl::Status ModelInstance::MakeTables() {
+  for (const TableDecl& decl : declaration_.tables) tables_.push_back(SpecOf(decl, options_));
+  for (const SparseOptions::Override& change : options_.sparse.overrides) {
+    const auto table =
+        std::find_if(tables_.begin(), tables_.end(),
+                     [&](const proto::TableSpec& spec) { return spec.name() == change.table; });
+    if (table == tables_.end()) {
+      return NoSuchTable(change.table, declaration_, "an override");
+    }
+    *table->mutable_optimizer() = change.optimizer;
+    table->set_frozen(change.frozen);
+  }
+  for (proto::TableSpec& table : tables_) {
+    const bool always = !options_.stages.empty() &&
+                        std::all_of(options_.stages.begin(), options_.stages.end(),
+                                    [&](const auto& s) { return FreezesTable(s, table.name()); });
+    if (always) table.set_frozen(true);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelInstance::Freeze(const StageOptions& stage) {
+  for (const std::string& name : stage.frozen_tables) {
+    const auto table =
+        std::find_if(tables_.begin(), tables_.end(),
+                     [&](const proto::TableSpec& spec) { return spec.name() == name; });
+    if (table == tables_.end()) {
+      return NoSuchTable(name, declaration_, absl::StrCat("stage '", stage.name, "'"));
+    }
+  }
+  frozen_.clear();
+  for (const proto::TableSpec& table : tables_) {
+    frozen_.push_back(table.frozen() || FreezesTable(stage, table.name()));
+  }
+  return parameters_->Freeze(stage.frozen_groups);
+}
+
+RandomKey ModelInstance::StepKey(Step step) const {
+  return RandomKey{options_.seed}
+      .Derive(HashBytes(options_.job))
+      .Derive(kStepStream)
+      .Derive(static_cast<uint64_t>(step));
+}
+
+absl::StatusOr<std::vector<float>> ModelInstance::DenseValues() {
+  std::vector<float> values(static_cast<size_t>(parameters_->num_elements()));
+  if (values.empty()) return values;
+  PAGODA_RETURN_IF_ERROR(ctx_->CopyToHost(parameters_->values(), values.data(),
+                                          static_cast<int64_t>(values.size() * sizeof(float))));
+  return values;
+}
+
+absl::Status ModelInstance::SetDenseValues(const std::vector<float>& values) {
+  if (static_cast<int64_t>(values.size()) != parameters_->num_elements()) {
+    return absl::InvalidArgumentError(absl::StrCat("the model has ", parameters_->num_elements(),
+                                                   " dense values, not ", values.size()));
+  }
+  if (values.empty()) return absl::OkStatus();
+  return ctx_->CopyFromHost(values.data(), static_cast<int64_t>(values.size() * sizeof(float)),
+                            parameters_->values());
+}
+
+}  // namespace pagoda

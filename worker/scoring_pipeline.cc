@@ -1,0 +1,92 @@
+#include "worker/scoring_pipeline.h"
+
+#include <deque>
+#include <memory>
+#include <utility>
+
+#include "base/status_macros.h"
+#include "worker/prefetch.h"
+#include "worker/row_puller.h"
+
+namespace pagoda {
+namespace {
+
+// Batches whose rows are on their way while one is scored.
+constexpr size_t kPullAhead = 2;
+
+std::vector<int64_t> TableDims(const ModelInstance& model) {
+  std::vector<int64_t> dims;
+  for (const TableDecl& table : model.declaration().tables) dims.push_back(table.dim);
+  return dims;
+}
+
+// Forward without training on a pulled batch; the labels step aside meanwhile, so
+// that no loss is computed.
+absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled,
+                        const ScoringVisitor& visit) {
+  ModelInstance& model = *context.model;
+  PreparedBatch& prepared = pulled.data->prepared;
+  std::vector<float> labels = std::exchange(prepared.batch.labels, {});
+  StepInput input;
+  input.batch = &prepared;
+  for (const std::vector<float>& rows : pulled.rows) input.rows.push_back(rows.data());
+  auto step = ModelStep::Forward(model.ctx(), model.model(), model.declaration(),
+                                 model.parameters(), input);
+  PAGODA_RETURN_IF_ERROR(step.status());
+  prepared.batch.labels = std::move(labels);
+  return visit(prepared.batch, step->get());
+}
+
+}  // namespace
+
+absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& options,
+                        const ScoringVisitor& visit) {
+  PrefetchOptions prefetch;
+  prefetch.reader = options.reader;
+  prefetch.reader.rank = 0;
+  prefetch.reader.num_workers = 1;
+  prefetch.reader.epochs = 1;
+  prefetch.reader.drop_last = false;
+  prefetch.reader.data.shuffle_rows = 0;
+  prefetch.reader.data.sharding = "rows";
+  prefetch.declaration = &context.model->declaration();
+  prefetch.prepare_every = options.num_workers;
+  prefetch.prepare_offset = options.rank;
+  PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<Prefetcher> prefetcher, Prefetcher::Start(prefetch));
+
+  RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
+  std::deque<std::shared_ptr<PulledBatch>> window;
+  bool ended = false;
+  for (;;) {
+    while (!ended && window.size() <= kPullAhead && (window.empty() || prefetcher->Ready())) {
+      PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<PrefetchedBatch> batch,
+                              NextWhileHealthy(*prefetcher, *context.client));
+      ended = batch == nullptr;
+      if (!ended) window.push_back(puller.Start(std::move(batch), 0));
+    }
+    if (window.empty()) return absl::OkStatus();
+    const std::shared_ptr<PulledBatch> front = std::move(window.front());
+    window.pop_front();
+    if (!front->data->is_prepared) {
+      PAGODA_RETURN_IF_ERROR(visit(front->data->prepared.batch, nullptr));
+      continue;
+    }
+    PAGODA_RETURN_IF_ERROR(puller.Wait(*front));
+    PAGODA_RETURN_IF_ERROR(ScoreBatch(context, *front, visit));
+    puller.Recycle(*front);
+  }
+}
+
+absl::Status ScoreOneBatch(const EvaluationContext& context, const FeatureSchema& schema,
+                           Batch batch, const ScoringVisitor& visit) {
+  auto data = std::make_unique<PrefetchedBatch>();
+  PAGODA_ASSIGN_OR_RETURN(data->prepared,
+                          PrepareBatch(schema, context.model->declaration(), std::move(batch)));
+  data->is_prepared = true;
+  RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
+  const std::shared_ptr<PulledBatch> pulled = puller.Start(std::move(data), 0);
+  PAGODA_RETURN_IF_ERROR(puller.Wait(*pulled));
+  return ScoreBatch(context, *pulled, visit);
+}
+
+}  // namespace pagoda

@@ -1,0 +1,381 @@
+#include "tests/algorithms/model_harness.h"
+
+#include "base/hash.h"
+
+namespace pagoda {
+namespace {
+
+using Vector = Oracle::Vector;
+
+FeatureSpec Feature(const std::string& name, FeatureKind kind, Pooling pooling) {
+  FeatureSpec spec;
+  spec.name = name;
+  spec.kind = kind;
+  spec.pooling = pooling;
+  return spec;
+}
+
+std::string RowKey(const std::string& table, FeatureId id) {
+  return absl::StrCat(table, "/", id);
+}
+
+// d loss / d values[name][k] by central differences in double: an error near 1e-9.
+double Slope(Oracle& oracle, Vector& values, size_t k,
+             const std::function<double(const Oracle&)>& loss) {
+  constexpr double kH = 1e-5;
+  const double at = values[k];
+  values[k] = at + kH;
+  const double high = loss(oracle);
+  values[k] = at - kH;
+  const double low = loss(oracle);
+  values[k] = at;
+  return (high - low) / (2.0 * kH);
+}
+
+// A gradient in these tests is a sum of fewer than a hundred terms below 2, each
+// of a chain of fewer than ten roundings: 1000 * 2 * u = 1.2e-4 at the very worst,
+// and far less on average.
+constexpr double kMargin = 2e-5;
+
+void CompareGradient(Oracle& oracle, const std::string& key, const float* gradient,
+                     const std::function<double(const Oracle&)>& loss) {
+  Vector& values = oracle.values.at(key);
+  for (size_t k = 0; k < values.size(); ++k) {
+    INFO(key << " element " << k);
+    REQUIRE(double{gradient[k]} ==
+            Approx(Slope(oracle, values, k, loss)).epsilon(1e-4).margin(kMargin));
+  }
+}
+
+}  // namespace
+
+FeatureSchema SmallSchema(bool numeric) {
+  FeatureSchema schema;
+  schema.label = "click";
+  schema.features.push_back(Feature("user", FeatureKind::kCategorical, Pooling::kSum));
+  if (numeric) schema.features.push_back(Feature("age", FeatureKind::kNumeric, Pooling::kSum));
+  schema.features.push_back(Feature("friends", FeatureKind::kCategorical, Pooling::kSqrtN));
+  schema.features.back().table = "user";
+  schema.features.push_back(Feature("item", FeatureKind::kId, Pooling::kSum));
+  if (numeric) schema.features.push_back(Feature("hours", FeatureKind::kNumeric, Pooling::kSum));
+  schema.features.push_back(Feature("genres", FeatureKind::kCategorical, Pooling::kMean));
+  return schema;
+}
+
+Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed) {
+  const RandomKey key{seed};
+  uint64_t draw = 0;
+  Batch batch;
+  batch.size = size;
+  batch.first_sample = 1000;
+  for (int position : schema.SparseFeatures()) {
+    const std::string& name = schema.features[static_cast<size_t>(position)].name;
+    const bool several = name == "friends" || name == "genres";
+    RaggedIds values;
+    for (int64_t i = 0; i < size; ++i) {
+      const uint64_t count = several ? RandomBelow(key, draw++, 4) : 1;
+      for (uint64_t j = 0; j < count; ++j) values.ids.push_back(RandomBelow(key, draw++, 12));
+      values.offsets.push_back(static_cast<int32_t>(values.ids.size()));
+    }
+    batch.sparse.push_back(std::move(values));
+  }
+  batch.dense = RandomFloats(seed + 1, size * static_cast<int64_t>(schema.DenseFeatures().size()));
+  for (int64_t i = 0; i < size; ++i) {
+    batch.labels.push_back(RandomUniform(key, draw++) < 0.5f ? 0.0f : 1.0f);
+    batch.weights.push_back(0.1f + 1.9f * RandomUniform(key, draw++));
+  }
+  return batch;
+}
+
+Batch SubBatch(const Batch& batch, const FeatureSchema& schema, int64_t begin, int64_t end) {
+  const auto first = static_cast<size_t>(begin), last = static_cast<size_t>(end);
+  const size_t num_dense = schema.DenseFeatures().size();
+  Batch part;
+  part.size = end - begin;
+  part.first_sample = batch.first_sample + static_cast<uint64_t>(begin);
+  for (const RaggedIds& values : batch.sparse) {
+    RaggedIds some;
+    for (size_t i = first; i < last; ++i) {
+      for (int32_t p = values.offsets[i]; p < values.offsets[i + 1]; ++p) {
+        some.ids.push_back(values.ids[static_cast<size_t>(p)]);
+      }
+      some.offsets.push_back(static_cast<int32_t>(some.ids.size()));
+    }
+    part.sparse.push_back(std::move(some));
+  }
+  for (size_t i = first; i < last; ++i) {
+    for (size_t j = 0; j < num_dense; ++j) part.dense.push_back(batch.dense[i * num_dense + j]);
+    part.labels.push_back(batch.labels[i]);
+    part.weights.push_back(batch.weights[i]);
+  }
+  return part;
+}
+
+double StepResult::TotalLoss() const {
+  double total = 0.0;
+  for (const LossValue& loss : losses) {
+    if (loss.count > 0.0) total += double{loss.weight} * loss.sum / loss.count;
+  }
+  return total;
+}
+
+ModelHarness::ModelHarness(const ModelInfo& info, const Options& options,
+                           const FeatureSchema& schema)
+    : schema_(schema) {
+  ModelOptions model_options(info.options);
+  for (const auto& [key, value] : options) {
+    const absl::Status status = model_options.Set(key, value);
+    INFO(status);
+    REQUIRE(status.ok());
+  }
+  model_ = info.create(model_options);
+  const absl::Status status = model_->Declare(schema_, declaration_);
+  INFO(status);
+  REQUIRE(status.ok());
+  REQUIRE(CheckDeclaration(schema_, declaration_).ok());
+}
+
+ModelHarness::ModelHarness(const std::string& model, const Options& options,
+                           const FeatureSchema& schema)
+    : ModelHarness(**FindModel(model), options, schema) {}
+
+PreparedBatch ModelHarness::Prepare(const Batch& batch) const {
+  auto prepared = PrepareBatch(schema_, declaration_, batch);
+  INFO(prepared.status());
+  REQUIRE(prepared.ok());
+  return *std::move(prepared);
+}
+
+std::vector<float> ModelHarness::Row(int table, FeatureId id) const {
+  const TableDecl& decl = declaration_.tables[static_cast<size_t>(table)];
+  return RandomFloats(HashBytes(RowKey(decl.name, id)), decl.dim);
+}
+
+std::unique_ptr<ParameterSet> ModelHarness::Parameters(TestDevice& device) const {
+  auto created = ParameterSet::Create(*device.ctx, declaration_.dense, 5);
+  INFO(created.status());
+  REQUIRE(created.ok());
+  std::unique_ptr<ParameterSet> parameters = *std::move(created);
+  const std::vector<float> values = RandomFloats(17, parameters->num_trainable());
+  const Tensor trainable = parameters->values().Flat(0, {parameters->num_trainable()});
+  REQUIRE(device.ctx->CopyFromHost(values.data(), trainable.size() * 4, trainable).ok());
+  return parameters;
+}
+
+absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch& batch,
+                                                const StepSettings& settings) const {
+  const PreparedBatch prepared = Prepare(batch);
+  std::vector<std::vector<float>> rows(declaration_.tables.size());
+  StepInput input;
+  input.batch = &prepared;
+  input.training = settings.training;
+  input.frozen_tables = settings.frozen_tables;
+  input.random = settings.random;
+  for (size_t t = 0; t < rows.size(); ++t) {
+    for (FeatureId id : prepared.unique_ids[t]) {
+      const std::vector<float> row = Row(static_cast<int>(t), id);
+      rows[t].insert(rows[t].end(), row.begin(), row.end());
+    }
+    input.rows.push_back(rows[t].data());
+  }
+  const std::unique_ptr<ParameterSet> parameters = Parameters(device);
+  PAGODA_RETURN_IF_ERROR(parameters->Freeze(settings.frozen_groups));
+  PAGODA_ASSIGN_OR_RETURN(
+      auto step, ModelStep::Forward(*device.ctx, *model_, declaration_, *parameters, input));
+  StepResult result;
+  PAGODA_ASSIGN_OR_RETURN(result.losses, step->Losses());
+  PAGODA_ASSIGN_OR_RETURN(result.predictions, step->Predictions());
+  PAGODA_ASSIGN_OR_RETURN(result.embeddings, step->RetrievalEmbeddings());
+  if (settings.training) {
+    std::vector<double> counts = settings.global_counts;
+    if (counts.empty()) {
+      for (const LossValue& loss : result.losses) counts.push_back(loss.count);
+    }
+    PAGODA_RETURN_IF_ERROR(step->Backward(counts));
+    for (size_t t = 0; t < rows.size(); ++t) {
+      result.row_gradients.emplace_back(rows[t].size(), -1.0f);
+      PAGODA_RETURN_IF_ERROR(
+          step->RowGradients(static_cast<int>(t), result.row_gradients[t].data()));
+    }
+    result.dense_gradients = device.Download(parameters->gradients());
+  }
+  result.dense_values = device.Download(parameters->values());
+  return result;
+}
+
+StepResult ModelHarness::Run(TestDevice& device, const Batch& batch,
+                             const StepSettings& settings) const {
+  auto result = TryRun(device, batch, settings);
+  INFO(result.status());
+  REQUIRE(result.ok());
+  return *std::move(result);
+}
+
+Oracle::Oracle(const ModelHarness& harness, TestDevice& device, const Batch& batch)
+    : batch_(batch), schema_(harness.schema()) {
+  const Declaration& declaration = harness.declaration();
+  const PreparedBatch prepared = harness.Prepare(batch);
+  for (size_t t = 0; t < declaration.tables.size(); ++t) {
+    dims_[declaration.tables[t].name] = static_cast<size_t>(declaration.tables[t].dim);
+    for (FeatureId id : prepared.unique_ids[t]) {
+      values[RowKey(declaration.tables[t].name, id)] =
+          ToDouble(harness.Row(static_cast<int>(t), id));
+    }
+  }
+  const std::unique_ptr<ParameterSet> parameters = harness.Parameters(device);
+  for (size_t i = 0; i < declaration.dense.size(); ++i) {
+    values[declaration.dense[i].name] =
+        ToDouble(device.Download(parameters->value({static_cast<int>(i)})));
+  }
+}
+
+const Vector& Oracle::Get(const std::string& name) const {
+  const auto it = values.find(name);
+  INFO(name);
+  REQUIRE(it != values.end());
+  return it->second;
+}
+
+Vector Oracle::Dense(size_t sample) const {
+  const size_t num_dense = schema_.DenseFeatures().size();
+  const auto begin = batch_.dense.begin() + static_cast<std::ptrdiff_t>(sample * num_dense);
+  return Vector(begin, begin + static_cast<std::ptrdiff_t>(num_dense));
+}
+
+Vector Oracle::Pooled(size_t sample, size_t feature, const std::string& suffix) const {
+  const FeatureSpec& spec =
+      schema_.features[static_cast<size_t>(schema_.SparseFeatures()[feature])];
+  const RaggedIds& cells = batch_.sparse[feature];
+  const std::string table = spec.table_name() + suffix;
+  Vector sum(dims_.at(table));
+  double count = 0.0;
+  for (int32_t p = cells.offsets[sample]; p < cells.offsets[sample + 1]; ++p, count += 1.0) {
+    const Vector& row = Get(RowKey(table, cells.ids[static_cast<size_t>(p)]));
+    for (size_t c = 0; c < row.size(); ++c) sum[c] += row[c];
+  }
+  if (count == 0.0) return sum;
+  double scale = 1.0;
+  if (spec.pooling == Pooling::kMean) scale = 1.0 / count;
+  if (spec.pooling == Pooling::kSqrtN) scale = 1.0 / std::sqrt(count);
+  for (double& value : sum) value *= scale;
+  return sum;
+}
+
+Vector Oracle::FlatInputs(size_t sample, size_t first_column) const {
+  Vector x = Dense(sample);
+  for (size_t f = 0; f < num_sparse(); ++f) {
+    const Vector pooled = Pooled(sample, f);
+    x.insert(x.end(), pooled.begin() + static_cast<std::ptrdiff_t>(first_column), pooled.end());
+  }
+  return x;
+}
+
+Vector Oracle::Linear(const std::string& name, const Vector& x) const {
+  const Vector& weight = Get(name + ".weight");
+  REQUIRE(weight.size() % x.size() == 0);
+  const auto bias = values.find(name + ".bias");
+  Vector y(weight.size() / x.size());
+  for (size_t o = 0; o < y.size(); ++o) {
+    y[o] = bias == values.end() ? 0.0 : bias->second[o];
+    for (size_t i = 0; i < x.size(); ++i) y[o] += weight[o * x.size() + i] * x[i];
+  }
+  return y;
+}
+
+Vector Oracle::Mlp(const std::string& name, size_t num_layers, Vector x) const {
+  for (size_t i = 0; i < num_layers; ++i) {
+    x = Linear(absl::StrCat(name, ".", i), x);
+    for (double& value : x) value = std::tanh(value);
+  }
+  return x;
+}
+
+double Oracle::LinearTerm(const std::string& name, size_t sample) const {
+  const Vector dense = Dense(sample);
+  return Get(name + ".bias")[0] + (dense.empty() ? 0.0 : Dot(Get(name + ".weight"), dense));
+}
+
+Vector Join(const Vector& a, const Vector& b) {
+  Vector joined = a;
+  joined.insert(joined.end(), b.begin(), b.end());
+  return joined;
+}
+
+double Dot(const Vector& a, const Vector& b) {
+  REQUIRE(a.size() == b.size());
+  double sum = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+double MeanLogLoss(const Oracle& oracle, const std::function<double(size_t)>& logit) {
+  double sum = 0.0;
+  double count = 0.0;
+  for (size_t i = 0; i < oracle.batch().labels.size(); ++i) {
+    const double z = logit(i);
+    const double weight = double{oracle.batch().weights[i]};
+    sum += weight * (std::max(z, 0.0) - z * double{oracle.batch().labels[i]} +
+                     std::log1p(std::exp(-std::fabs(z))));
+    count += weight;
+  }
+  return count > 0.0 ? sum / count : 0.0;
+}
+
+void CheckAgainstOracle(const ModelHarness& harness, const Batch& batch,
+                        const std::function<double(const Oracle&)>& loss) {
+  TestDevice device;
+  const StepResult step = harness.Run(device, batch);
+  Oracle oracle(harness, device, batch);
+  REQUIRE(step.TotalLoss() == Approx(loss(oracle)).epsilon(1e-5).margin(1e-6));
+  const Declaration& declaration = harness.declaration();
+  const PreparedBatch prepared = harness.Prepare(batch);
+  for (size_t t = 0; t < declaration.tables.size(); ++t) {
+    const float* gradient = step.row_gradients[t].data();
+    for (FeatureId id : prepared.unique_ids[t]) {
+      CompareGradient(oracle, RowKey(declaration.tables[t].name, id), gradient, loss);
+      gradient += declaration.tables[t].dim;
+    }
+  }
+  const std::unique_ptr<ParameterSet> parameters = harness.Parameters(device);
+  for (size_t i = 0; i < declaration.dense.size(); ++i) {
+    if (!declaration.dense[i].trainable) continue;
+    CompareGradient(oracle, declaration.dense[i].name,
+                    step.dense_gradients.data() + parameters->offset({static_cast<int>(i)}), loss);
+  }
+}
+
+void CheckLogitModel(const std::string& model, const Options& options, const LogitOracle& logit,
+                     double l2) {
+  for (bool numeric : {true, false}) {
+    const ModelHarness harness(model, options, SmallSchema(numeric));
+    for (int64_t size : {5, 1, 0}) {
+      CAPTURE(model, numeric, size);
+      const Batch batch = SmallBatch(harness.schema(), size, 3);
+      CheckAgainstOracle(harness, batch, [&](const Oracle& oracle) {
+        double loss = MeanLogLoss(oracle, [&](size_t i) { return logit(oracle, i); });
+        double squares = 0.0;
+        double count = 0.0;
+        for (size_t i = 0; i < static_cast<size_t>(size); ++i) {
+          count += double{batch.weights[i]};
+          for (size_t f = 0; l2 > 0.0 && f < oracle.num_sparse(); ++f) {
+            const Vector pooled = oracle.Pooled(i, f);
+            squares += Dot(pooled, pooled);
+          }
+        }
+        return size > 0 ? loss + 0.5 * l2 * squares / count : 0.0;
+      });
+      TestDevice device;
+      const Oracle oracle(harness, device, batch);
+      for (bool training : {true, false}) {
+        const StepResult step = harness.Run(device, batch, {.training = training});
+        REQUIRE(step.predictions.size() == static_cast<size_t>(size));
+        for (size_t i = 0; i < step.predictions.size(); ++i) {
+          const double want = 1.0 / (1.0 + std::exp(-logit(oracle, i)));
+          REQUIRE(double{step.predictions[i]} == Approx(want).epsilon(1e-5).margin(1e-6));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace pagoda

@@ -1,0 +1,124 @@
+// A model under test: a small world with every kind of feature, one step of the
+// model in it, and an oracle that computes the same in double from the formulas.
+//
+// The oracle is a function of named values (rows and dense parameters), so its
+// central differences check every gradient that a step hands out.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "algorithms/nn/step.h"
+#include "tests/kernels/operator_harness.h"
+
+namespace pagoda {
+
+// Features: user (one id), friends (0 to 3 ids, sqrtn, rows of table "user"),
+// item (one id), genres (0 to 3 ids, mean), and with `numeric` age and hours
+// between them.
+FeatureSchema SmallSchema(bool numeric);
+// Random ids of a dozen per feature, numbers, 0/1 labels and weights in (0, 2).
+Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed);
+// Samples [begin, end) of a batch.
+Batch SubBatch(const Batch& batch, const FeatureSchema& schema, int64_t begin, int64_t end);
+
+using Options = std::map<std::string, OptionValue>;
+
+// What one step hands out.
+struct StepResult {
+  std::vector<LossValue> losses;
+  std::vector<float> predictions;
+  ModelStep::Embeddings embeddings;
+  std::vector<std::vector<float>> row_gradients;  // Per table.
+  std::vector<float> dense_gradients;             // Flat, trainable prefix.
+  std::vector<float> dense_values;                // After the step (state included).
+  // sum over losses of weight * sum / count: what Backward differentiates.
+  double TotalLoss() const;
+};
+
+struct StepSettings {
+  bool training = true;
+  std::vector<double> global_counts = {};  // Empty: the losses' own.
+  std::vector<bool> frozen_tables = {};
+  std::vector<std::string> frozen_groups = {};
+  RandomKey random{99};
+};
+
+class ModelHarness {
+ public:
+  // Declares the model; REQUIREs that it accepts options and schema.
+  ModelHarness(const ModelInfo& info, const Options& options, const FeatureSchema& schema);
+  ModelHarness(const std::string& model, const Options& options, const FeatureSchema& schema);
+
+  const Declaration& declaration() const { return declaration_; }
+  const FeatureSchema& schema() const { return schema_; }
+  const Model& model() const { return *model_; }
+
+  PreparedBatch Prepare(const Batch& batch) const;
+  // Random but fixed weights of a row: a function of table and id.
+  std::vector<float> Row(int table, FeatureId id) const;
+  // Random but fixed values of all dense parameters (state: as initialised).
+  std::unique_ptr<ParameterSet> Parameters(TestDevice& device) const;
+  // One step; errors fail the test.
+  StepResult Run(TestDevice& device, const Batch& batch, const StepSettings& settings = {}) const;
+  // The same, errors returned.
+  absl::StatusOr<StepResult> TryRun(TestDevice& device, const Batch& batch,
+                                    const StepSettings& settings) const;
+
+ private:
+  FeatureSchema schema_;
+  std::unique_ptr<Model> model_;
+  Declaration declaration_;
+};
+
+// Everything in double. Row keys are "table/id", parameter keys their names.
+class Oracle {
+ public:
+  Oracle(const ModelHarness& harness, TestDevice& device, const Batch& batch);
+
+  using Vector = std::vector<double>;
+  std::map<std::string, Vector> values;
+
+  const Batch& batch() const { return batch_; }
+  const FeatureSchema& schema() const { return schema_; }
+  size_t num_sparse() const { return batch_.sparse.size(); }
+  const Vector& Get(const std::string& name) const;
+  // Numeric columns of a sample.
+  Vector Dense(size_t sample) const;
+  // Pooled rows of a feature (position among the sparse ones).
+  Vector Pooled(size_t sample, size_t feature, const std::string& suffix = "") const;
+  // Numeric columns, then every feature's pooled columns [first_column, ...).
+  Vector FlatInputs(size_t sample, size_t first_column = 0) const;
+  // NAME.weight [out, in] * x + NAME.bias (when there is one).
+  Vector Linear(const std::string& name, const Vector& x) const;
+  // tanh(Linear) of layers NAME.0, NAME.1, ...
+  Vector Mlp(const std::string& name, size_t num_layers, Vector x) const;
+  // The linear term of LR, FM, DeepFM, Wide & Deep without the rows' part.
+  double LinearTerm(const std::string& name, size_t sample) const;
+
+ private:
+  const Batch batch_;
+  const FeatureSchema schema_;
+  std::map<std::string, size_t> dims_;  // Of tables.
+};
+
+Oracle::Vector Join(const Oracle::Vector& a, const Oracle::Vector& b);
+double Dot(const Oracle::Vector& a, const Oracle::Vector& b);
+// weight * logistic loss, summed, over the sum of weights.
+double MeanLogLoss(const Oracle& oracle, const std::function<double(size_t)>& logit);
+
+// Compares one step with the oracle: the total loss, and every gradient with the
+// central difference of `loss`.
+void CheckAgainstOracle(const ModelHarness& harness, const Batch& batch,
+                        const std::function<double(const Oracle&)>& loss);
+// For models with logits: predictions too; batches of 0, 1 and 5 samples; with
+// and without numeric features. `l2` is the value of
+// that option, whose penalty the check adds itself.
+using LogitOracle = std::function<double(const Oracle&, size_t sample)>;
+void CheckLogitModel(const std::string& model, const Options& options, const LogitOracle& logit,
+                     double l2 = 0.0);
+
+}  // namespace pagoda

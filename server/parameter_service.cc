@@ -58,22 +58,22 @@ absl::Status ParameterServiceImpl::CheckShardPlace(const proto::HelloRequest& re
 
 absl::StatusOr<proto::HelloReply> ParameterServiceImpl::HelloReader(
     const proto::HelloRequest& request) {
-  PAGODA_ASSIGN_OR_RETURN(const std::vector<uint32_t> indices,
-                          served_.Find(std::vector<proto::TableSpec>(request.tables().begin(),
-                                                                       request.tables().end()),
-                                         *store_));
+  PAGODA_ASSIGN_OR_RETURN(
+      const std::vector<uint32_t> indices,
+      served_.Find(std::vector<proto::TableSpec>(request.tables().begin(), request.tables().end()),
+                   *store_));
   std::lock_guard<std::mutex> lock(mutex_);
   membership_.AddReader(request.job(), std::chrono::steady_clock::now());
   proto::HelloReply reply;
-  reply.set_version(kPagodaVersion);
+  reply.set_version(options_.version);
   reply.mutable_table_ids()->Add(indices.begin(), indices.end());
   return reply;
 }
 
 absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::HelloRequest& request) {
-  if (request.version() != kPagodaVersion || request.protocol() != kProtocolVersion) {
+  if (request.version() != options_.version || request.protocol() != kProtocolVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "the server is Pagoda ", kPagodaVersion, " (protocol ", kProtocolVersion,
+        "the server is Pagoda ", options_.version, " (protocol ", kProtocolVersion,
         "), the worker is Pagoda ", request.version(), " (protocol ", request.protocol(), ")"));
   }
   std::unique_lock<std::shared_mutex> store_lock(store_mutex_);
@@ -93,8 +93,8 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
   if (!request.training()) return HelloReader(request);
   PAGODA_ASSIGN_OR_RETURN(const std::vector<uint32_t> indices,
                           served_.Declare(std::vector<proto::TableSpec>(request.tables().begin(),
-                                                                          request.tables().end()),
-                                            *store_));
+                                                                        request.tables().end()),
+                                          *store_));
   if (!place_.has_value()) {
     const ShardPlace place{request.shard(), request.num_shards()};
     PAGODA_RETURN_IF_ERROR(directory_.WriteShardPlace(place));
@@ -116,7 +116,7 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
   store_lock.unlock();
   answers.Run();
   proto::HelloReply reply;
-  reply.set_version(kPagodaVersion);
+  reply.set_version(options_.version);
   reply.mutable_table_ids()->Add(indices.begin(), indices.end());
   return reply;
 }

@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "base/thread_pool.h"
 #include "proto/parameter_server.pb.h"
+#include "proto/version.h"
 
 namespace pagoda {
 
@@ -27,6 +28,8 @@ struct ParameterServiceOptions {
   int num_threads = 2;
   int64_t ids_per_request_max = int64_t{1} << 22;
   int64_t bytes_in_flight_max = int64_t{1} << 30;  // Above it: RESOURCE_EXHAUSTED at once.
+  // Workers of another version are refused; tests of that pretend to be one.
+  std::string version = kPagodaVersion;
   bool read_only_cut = false;  // data_dir is one cut's directory; nothing is written.
 };
 

@@ -30,6 +30,18 @@ constexpr int64_t kUnshuffledRows = 1024;
 // Skipped rows named in the log; the others are only counted.
 constexpr int64_t kBadRowsLogged = 5;
 
+// Shuffled rows lie all over their window, so each is fetched into the cache while the
+// ones before it are parsed.
+constexpr size_t kRowsPrefetched = 3;
+
+void Prefetch(const RawRow& row) {
+  constexpr uint32_t kCacheLine = 64;
+  constexpr uint32_t kBytes = 1024;  // A longer row is left to the hardware from there on.
+  for (uint32_t at = 0; at < std::min(row.size, kBytes); at += kCacheLine) {
+    __builtin_prefetch(row.text + at);
+  }
+}
+
 // What became of one RawBatch.
 struct ParsedBatch {
   absl::Status status;         // The reader ends with it.
@@ -290,7 +302,9 @@ class ThreadedReader : public BatchReader {
     Batch batch = transform_.NewBatch(static_cast<int64_t>(raw.rows.size()));
     batch.first_sample = raw.first_sample;
     batch.files = files_;
-    for (const RawRow& row : raw.rows) {
+    for (size_t i = 0; i < raw.rows.size(); ++i) {
+      if (i + kRowsPrefetched < raw.rows.size()) Prefetch(raw.rows[i + kRowsPrefetched]);
+      const RawRow& row = raw.rows[i];
       RowError error;
       if (AppendRow(row, cells, &batch, &error)) continue;
       std::string message = absl::StrCat((*files_)[static_cast<size_t>(row.file)], ":", row.line,

@@ -1,6 +1,11 @@
 #include "worker/row_parser.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -42,8 +47,7 @@ class DelimitedParser : public RowParser {
     if (options_.quotes && std::memchr(line.data(), '"', line.size()) != nullptr) {
       return ParseQuoted(line, cells, error);
     }
-    FindEnds(line, &cells->ends);
-    const int found = static_cast<int>(cells->ends.size());
+    const int found = FindEnds(line, &cells->ends);
     if (found != num_columns_) return WrongCount(found, error);
     for (size_t slot = 0; slot < slot_columns_.size(); ++slot) {
       const int column = slot_columns_[slot];
@@ -96,19 +100,33 @@ class DelimitedParser : public RowParser {
   }
 
  private:
-  // Position of the end of each cell.
-  void FindEnds(absl::string_view line, std::vector<uint32_t>* ends) const {
-    ends->clear();
-    const char* const begin = line.data();
-    const char* const end = begin + line.size();
-    for (const char* p = begin; p < end;) {
-      const void* found = std::memchr(p, options_.delimiter, static_cast<size_t>(end - p));
-      if (found == nullptr) break;
-      p = static_cast<const char*>(found);
-      ends->push_back(static_cast<uint32_t>(p - begin));
-      ++p;
+  // Writes where each cell ends, up to num_columns_ of them; returns how many cells
+  // there are.
+  int FindEnds(absl::string_view line, std::vector<uint32_t>* ends) const {
+    ends->resize(static_cast<size_t>(num_columns_));
+    int count = 0;
+    const auto add = [&](size_t position) {
+      if (count < num_columns_)
+        (*ends)[static_cast<size_t>(count)] = static_cast<uint32_t>(position);
+      ++count;
+    };
+    const char* const text = line.data();
+    size_t i = 0;
+#if defined(__SSE2__)
+    // Cells are a few bytes long: one comparison of 16 bytes finds several ends at
+    // once, where a search per cell would cost a call each.
+    const __m128i delimiter = _mm_set1_epi8(options_.delimiter);
+    for (; i + 16 <= line.size(); i += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text + i));
+      unsigned mask = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, delimiter)));
+      for (; mask != 0; mask &= mask - 1) add(i + static_cast<size_t>(std::countr_zero(mask)));
     }
-    ends->push_back(static_cast<uint32_t>(line.size()));
+#endif
+    for (; i < line.size(); ++i) {
+      if (text[i] == options_.delimiter) add(i);
+    }
+    add(line.size());
+    return count;
   }
 
   bool ParseQuoted(absl::string_view line, RowCells* cells, RowError* error) const {

@@ -4,10 +4,33 @@
 
 #include <string>
 
+#include "base/status_macros.h"
+
 namespace pagoda {
 
 uint64_t HashBytes(absl::string_view bytes, uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+struct HashStream::State {
+  XXH3_state_t* xxh3 = XXH3_createState();  // Aligned as its vector code needs.
+
+  ~State() { XXH3_freeState(xxh3); }
+};
+
+HashStream::HashStream() : state_(std::make_unique<State>()) {
+  PAGODA_CHECK(state_->xxh3 != nullptr);
+  XXH3_64bits_reset(state_->xxh3);
+}
+
+HashStream::~HashStream() = default;
+
+void HashStream::Update(absl::string_view bytes) {
+  XXH3_64bits_update(state_->xxh3, bytes.data(), bytes.size());
+}
+
+uint64_t HashStream::Digest() const {
+  return XXH3_64bits_digest(state_->xxh3);
 }
 
 FeatureId HashFeature(absl::string_view field, absl::string_view value) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "absl/strings/string_view.h"
 #include "base/ids.h"
@@ -19,6 +20,23 @@ constexpr uint64_t MixBits(uint64_t x) {
 
 // XXH3 (64 bits) of `bytes`.
 uint64_t HashBytes(absl::string_view bytes, uint64_t seed = 0);
+
+// HashBytes of bytes that come in pieces: equal bytes hash alike however they are
+// cut. It is the checksum of the files we write. Threads: one at a time.
+class HashStream {
+ public:
+  HashStream();
+  ~HashStream();
+  HashStream(const HashStream&) = delete;
+  HashStream& operator=(const HashStream&) = delete;
+
+  void Update(absl::string_view bytes);
+  uint64_t Digest() const;  // Of everything so far.
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // The id of a raw value: XXH3 over field name, a zero byte, and value. Equal
 // values in different fields therefore get different ids.

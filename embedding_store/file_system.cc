@@ -14,8 +14,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
 
 namespace pagoda {
 namespace {
@@ -279,7 +279,7 @@ absl::Status FileSystem::LinkOrCopy(const std::string& from, const std::string& 
 
 absl::StatusOr<uint64_t> FileSystem::FileChecksum(const std::string& path) {
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<ReadFile> file, OpenRead(path));
-  Checksum checksum;
+  HashStream checksum;
   for (int64_t at = 0; at < file->size(); at += kCopyBytes) {
     PAGODA_ASSIGN_OR_RETURN(const std::string bytes, file->ReadAt(at, kCopyBytes));
     checksum.Update(bytes);

@@ -8,9 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
 
 namespace pagoda {
 namespace {
@@ -43,7 +43,7 @@ struct Segment {
 uint64_t BootHash(FileSystem* file_system) {
   const absl::StatusOr<std::string> boot =
       FileSystem::Real()->ReadAll("/proc/sys/kernel/random/boot_id");
-  return boot.ok() && !boot->empty() ? Checksum::Of(*boot) : 0;
+  return boot.ok() && !boot->empty() ? HashBytes(*boot) : 0;
 }
 
 absl::Status Damaged(const std::string& path, int64_t offset, absl::string_view what) {
@@ -122,7 +122,7 @@ absl::StatusOr<SegmentHeader> FilePushLog::CheckHeader(const std::string& path,
   SegmentHeader header;
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.magic != kSegmentMagic ||
-      header.checksum != Checksum::Of(bytes.substr(0, kCheckedSegmentBytes))) {
+      header.checksum != HashBytes(bytes.substr(0, kCheckedSegmentBytes))) {
     return Damaged(path, 0, "the segment header's checksum is wrong");
   }
   if (header.version != kSegmentVersion) {
@@ -256,7 +256,7 @@ absl::Status FilePushLog::StartSegment(const PushRecord& record, const EncodedRe
   SegmentHeader header;
   header.first_sequence = record.sequence;
   header.boot = boot_;
-  header.checksum = Checksum::Of({reinterpret_cast<const char*>(&header), kCheckedSegmentBytes});
+  header.checksum = HashBytes({reinterpret_cast<const char*>(&header), kCheckedSegmentBytes});
   const std::string path = absl::StrCat(
       options_.directory, "/", absl::StrFormat("%020d%s", record.sequence, kSegmentSuffix));
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<AppendFile> file, options_.file_system->Create(path));

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
 
 namespace pagoda {
 namespace {
@@ -78,15 +78,14 @@ EncodedRecord::EncodedRecord(const PushRecord& record) {
     add({kPadding, PaddingOf(payload_bytes)});
   }
 
-  Checksum checksum;
+  HashStream checksum;
   checksum.Update(pieces_[0].substr(sizeof(RecordHeader)));
   for (size_t i = 1; i < pieces_.size(); ++i) checksum.Update(pieces_[i]);
   RecordHeader header;
   header.payload_bytes = payload_bytes;
   header.sequence = record.sequence;
   header.payload_checksum = checksum.Digest();
-  header.header_checksum =
-      Checksum::Of({reinterpret_cast<const char*>(&header), kCheckedHeaderBytes});
+  header.header_checksum = HashBytes({reinterpret_cast<const char*>(&header), kCheckedHeaderBytes});
   std::memcpy(fixed_.data(), &header, sizeof(header));
   bytes_ = static_cast<int64_t>(sizeof(header) + payload_bytes);
 }
@@ -100,7 +99,7 @@ RecordFrame ReadRecordFrame(absl::string_view bytes) {
   RecordHeader header;
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.magic != kRecordMagic ||
-      header.header_checksum != Checksum::Of(bytes.substr(0, kCheckedHeaderBytes))) {
+      header.header_checksum != HashBytes(bytes.substr(0, kCheckedHeaderBytes))) {
     return frame;
   }
   frame.sequence = header.sequence;
@@ -115,7 +114,7 @@ RecordFrame ReadRecordFrame(absl::string_view bytes) {
     return frame;
   }
   frame.payload = bytes.substr(sizeof(header), header.payload_bytes);
-  frame.state = Checksum::Of(frame.payload) == header.payload_checksum
+  frame.state = HashBytes(frame.payload) == header.payload_checksum
                     ? RecordFrame::State::kComplete
                     : RecordFrame::State::kBadPayload;
   return frame;

@@ -22,9 +22,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
 
 namespace pagoda {
 namespace {
@@ -72,7 +72,7 @@ class Xxh3Generator final : public rocksdb::FileChecksumGenerator {
   const char* Name() const override { return kChecksumName; }
 
  private:
-  Checksum checksum_;
+  HashStream checksum_;
   std::string text_;
 };
 
@@ -99,13 +99,26 @@ class ErrorLogger final : public rocksdb::Logger {
   void LogHeader(const char*, va_list) override {}
 };
 
+// One lock a shard, and at least 8 MiB in each.
+int CacheShardBits(int64_t cache_bytes) {
+  int bits = 0;
+  while (bits < 6 && (cache_bytes >> bits) > (int64_t{16} << 20)) ++bits;
+  return bits;
+}
+
 rocksdb::Options MakeOptions(const RocksTierOptions& options) {
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes));
-  // Indexes and filters grow with the table; in the cache they have a ceiling.
+  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes),
+                                           CacheShardBits(options.cache_bytes));
+  // Indexes and filters grow with the table; in the cache they have a ceiling. They
+  // are cut into small blocks, since one larger than a shard of the cache would be
+  // read again for every lookup.
   table.cache_index_and_filter_blocks = true;
   table.cache_index_and_filter_blocks_with_high_priority = true;
-  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
+  table.pin_top_level_index_and_filter = true;
+  table.metadata_block_size = size_t{16} << 10;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
   table.block_size = 4096;
   table.checksum = rocksdb::kXXH3;
@@ -232,8 +245,9 @@ class RunWriterImpl final : public RocksTier::RunWriter {
     }
     if (writer_ == nullptr) {
       paths_.push_back(tier_->NextRunPath());
-      writer_ =
-          std::make_unique<rocksdb::SstFileWriter>(rocksdb::EnvOptions(), tier_->rocks_options());
+      // What was just flushed is likely to be read again: it may stay in the page cache.
+      writer_ = std::make_unique<rocksdb::SstFileWriter>(
+          rocksdb::EnvOptions(), tier_->rocks_options(), nullptr, /*invalidate_page_cache=*/false);
       PAGODA_RETURN_IF_ERROR(FromRocks(writer_->Open(paths_.back()), "starting a run"));
     }
     return FromRocks(writer_->Put({key.data(), key.size()}, {value.data(), value.size()}),

@@ -8,8 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
+
 #include "embedding_store/table_registry.h"
 
 namespace pagoda {
@@ -63,7 +64,7 @@ absl::StatusOr<CutManifest> ParseManifest(absl::string_view text, const std::str
   }
   PAGODA_ASSIGN_OR_RETURN(const absl::string_view body, StripChecksumLine(text, source));
   CutManifest manifest;
-  manifest.cut.checksum = Checksum::Of(text);
+  manifest.cut.checksum = HashBytes(text);
   size_t files = 0;
   int line_number = 0;
   for (absl::string_view line : absl::StrSplit(body, '\n', absl::SkipEmpty())) {
@@ -149,7 +150,7 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
     manifest.files.push_back(std::move(file));
   }
   const std::string text = FormatManifest(manifest);
-  manifest.cut.checksum = Checksum::Of(text);
+  manifest.cut.checksum = HashBytes(text);
   PAGODA_RETURN_IF_ERROR(fs->SyncDirectory(rocks_folder));
   PAGODA_RETURN_IF_ERROR(fs->ReplaceFile(partial + "/MANIFEST", text));
   PAGODA_RETURN_IF_ERROR(fs->Rename(partial, directory));

@@ -8,7 +8,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
+
 #include "embedding_store/shard_checkpoint.h"
 #include "embedding_store/sparse_optimizer.h"
 #include "embedding_store/table_registry.h"
@@ -97,6 +97,9 @@ void ShardStore::CloseState() {
 }
 
 absl::Status ShardStore::OpenState() {
+  if (directory_->is_cut()) {
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory_->path(), /*all_files=*/false).status());
+  }
   PAGODA_ASSIGN_OR_RETURN(const std::vector<TableOptions> stored,
                           ReadTableRegistry(fs_, directory_->registry_path()));
   RocksTierOptions rocks_options;
@@ -316,7 +319,7 @@ absl::StatusOr<uint64_t> ShardStore::ContentHash() {
     bytes.append(reinterpret_cast<const char*>(&key.id), sizeof(key.id));
     bytes.append(reinterpret_cast<const char*>(&last_step), sizeof(last_step));
     bytes.append(row + sizeof(RowHeader), table.shape.row_bytes() - sizeof(RowHeader));
-    sum += Checksum::Of(bytes);
+    sum += HashBytes(bytes);
     return true;
   }));
   return sum;

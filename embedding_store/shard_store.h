@@ -102,7 +102,8 @@ class ShardStore final : public EmbeddingStore {
   // shard_store_flush.cc
   bool FlushIsDue() const;
   bool FlushIsOverdue() const;
-  absl::Status Flush();        // Takes flush_mutex_.
+  absl::Status Flush();  // Takes flush_mutex_, as the next does.
+  absl::Status FlushIfOverdue();
   absl::Status FlushLocked();  // REQUIRES: flush_mutex_ held.
   absl::Status WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta);
   void WakeFlusher();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/finite.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_store.h"
 #include "embedding_store/sparse_optimizer.h"
@@ -102,7 +103,7 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
   PAGODA_RETURN_IF_ERROR(closed_);
   PAGODA_RETURN_IF_ERROR(CheckPush(pushes, learning_rate_factor));
   std::lock_guard<std::mutex> push(push_mutex_);
-  if (FlushIsOverdue()) PAGODA_RETURN_IF_ERROR(Flush());
+  PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
 
   PushRecord record;
   record.sequence = sequence_.load() + 1;
@@ -141,7 +142,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
     }
     sources.push_back({t.table, t.dim, t.ids, nullptr, t.gradients.data()});
   }
-  if (!options_.read_only && FlushIsOverdue()) PAGODA_RETURN_IF_ERROR(Flush());
+  if (!options_.read_only) PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
   memory_->Group(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
   ApplyRows(push_batch_, record);

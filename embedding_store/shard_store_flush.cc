@@ -35,9 +35,15 @@ absl::Status ShardStore::Flush() {
   return FlushLocked();
 }
 
+absl::Status ShardStore::FlushIfOverdue() {
+  if (!FlushIsOverdue()) return absl::OkStatus();
+  std::lock_guard<std::mutex> lock(flush_mutex_);
+  return FlushIsOverdue() ? FlushLocked() : absl::OkStatus();  // One may just have ended.
+}
+
 absl::Status ShardStore::FlushLocked() {
   const uint64_t flushed = sequence_.load();
-  log_->Seal();
+  if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
   RocksMeta meta = rocks_->meta();
   if (meta.flushed_sequence != flushed || memory_->unwritten_bytes() > 0) {
     meta.flushed_sequence = flushed;
@@ -49,7 +55,7 @@ absl::Status ShardStore::FlushLocked() {
     memory_->FinishWrites(written.ok());
     PAGODA_RETURN_IF_ERROR(written);
   }
-  return log_->DropThrough(flushed);
+  return log_ != nullptr ? log_->DropThrough(flushed) : absl::OkStatus();
 }
 
 absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta) {
@@ -118,6 +124,8 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
   if (options_.read_only) {
     return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
   }
+  // Most rows go to disk while pushes go on; only what came since then stops them.
+  PAGODA_RETURN_IF_ERROR(Flush());
   std::lock_guard<std::mutex> push(push_mutex_);
   std::lock_guard<std::mutex> flush(flush_mutex_);
   PAGODA_RETURN_IF_ERROR(FlushLocked());
@@ -137,8 +145,11 @@ absl::Status ShardStore::Restore(const std::string& directory, const std::string
     return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
   }
   PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, /*all_files=*/true).status());
-  // What is set aside must be whole by itself: without a log, only disk is.
-  if (!set_aside.empty()) PAGODA_RETURN_IF_ERROR(Flush());
+  // The old state must be whole on disk: to be set aside, or to come back to when
+  // the restore fails and no log has its rows.
+  if (!set_aside.empty() || options_.durability == Durability::kNone) {
+    PAGODA_RETURN_IF_ERROR(Flush());
+  }
   PAGODA_ASSIGN_OR_RETURN(const std::string prepared, directory_->PrepareState());
   PAGODA_RETURN_IF_ERROR(CopyShardCut(fs_, directory, prepared));
   return CloseAndReopen(set_aside);

@@ -1,8 +1,5 @@
 #include "embedding_store/sparse_optimizer.h"
 
-#include <algorithm>
-#include <bit>
-
 #include "base/hash.h"
 #include "base/status_macros.h"
 
@@ -51,19 +48,6 @@ PAGODA_EACH_VECTOR_WIDTH
 void FtrlRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
               const float* const* gradients, size_t count) {
   for (size_t i = 0; i < count; ++i) UpdateRowFtrl(s, dim, gradients[i], rows[i], rows[i] + dim);
-}
-
-// All exponent bits set means infinite or NaN. Integer lanes vectorise; isfinite
-// with an early exit does not.
-PAGODA_EACH_VECTOR_WIDTH
-uint32_t CountNotFinite(const float* values, size_t count) {
-  constexpr uint32_t kExponent = 0x7f800000u;
-  uint32_t bad = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(values[i]);
-    bad += (bits & kExponent) == kExponent ? 1u : 0u;
-  }
-  return bad;
 }
 
 }  // namespace
@@ -118,16 +102,6 @@ void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int
     case SparseOptimizerKind::kAdam: return AdamRows(settings, dim, r, g, count);
     case SparseOptimizerKind::kFtrl: return FtrlRows(settings, dim, r, g, count);
   }
-}
-
-bool AllFinite(std::span<const float> values) {
-  // Blocks keep the counter from wrapping and end early on bad input.
-  constexpr size_t kBlock = 65536;
-  for (size_t at = 0; at < values.size(); at += kBlock) {
-    const size_t count = std::min(kBlock, values.size() - at);
-    if (CountNotFinite(values.data() + at, count) != 0) return false;
-  }
-  return true;
 }
 
 }  // namespace pagoda

@@ -35,7 +35,4 @@ RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, f
 void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int64_t dim,
                 std::span<float* const> rows, std::span<const float* const> gradients);
 
-// True when no value is infinite or NaN.
-bool AllFinite(std::span<const float> values);
-
 }  // namespace pagoda

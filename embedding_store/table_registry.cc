@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
-#include "embedding_store/checksum.h"
 
 namespace pagoda {
 namespace {
@@ -111,7 +111,7 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
 }  // namespace
 
 std::string WithChecksumLine(std::string text) {
-  const uint64_t checksum = Checksum::Of(text);
+  const uint64_t checksum = HashBytes(text);
   absl::StrAppendFormat(&text, "%s%016x\n", kChecksumWord, checksum);
   return text;
 }
@@ -120,7 +120,7 @@ absl::StatusOr<absl::string_view> StripChecksumLine(absl::string_view text,
                                                     const std::string& source) {
   if (text.size() >= kChecksumLineBytes) {
     const absl::string_view body = text.substr(0, text.size() - kChecksumLineBytes);
-    const std::string expected = absl::StrFormat("%s%016x\n", kChecksumWord, Checksum::Of(body));
+    const std::string expected = absl::StrFormat("%s%016x\n", kChecksumWord, HashBytes(body));
     if (text.substr(body.size()) == expected) return body;
   }
   return absl::DataLossError(absl::StrCat(source, ": the checksum does not match"));

@@ -83,4 +83,18 @@ TEST_CASE("Shards own contiguous bucket ranges that cover all, evenly") {
   REQUIRE(ShardOf(42, 4) == ShardOfBucket(48599, 4));
 }
 
+TEST_CASE("A hash stream gives the hash of the whole, however it is cut") {
+  std::string bytes;
+  for (int i = 0; i < 1000; ++i) bytes.push_back(static_cast<char>(i * 7));
+  for (size_t piece : {size_t{1}, size_t{3}, size_t{64}, size_t{999}, size_t{5000}}) {
+    CAPTURE(piece);
+    HashStream stream;
+    for (size_t at = 0; at < bytes.size(); at += piece) {
+      stream.Update(absl::string_view(bytes).substr(at, piece));
+    }
+    REQUIRE(stream.Digest() == HashBytes(bytes));
+  }
+  REQUIRE(HashStream().Digest() == HashBytes(""));
+}
+
 }  // namespace pagoda

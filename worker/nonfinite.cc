@@ -95,22 +95,6 @@ RowUse FindUse(const ModelInstance& model, const PreparedBatch& batch, size_t ta
 
 }  // namespace
 
-bool AllFinite(std::span<const float> values) {
-  constexpr size_t kBlock = 16;  // A fixed inner loop, so that it becomes vector code.
-  uint32_t bad = 0;
-  size_t i = 0;
-  for (; i + kBlock <= values.size(); i += kBlock) {
-    uint32_t found[kBlock];
-    for (size_t k = 0; k < kBlock; ++k) {
-      const auto bits = std::bit_cast<uint32_t>(values[i + k]);
-      found[k] = (bits & kExponentBits) == kExponentBits ? 1U : 0U;
-    }
-    for (size_t k = 0; k < kBlock; ++k) bad |= found[k];
-  }
-  for (; i < values.size(); ++i) bad |= NonFinite(values[i]) ? 1U : 0U;
-  return bad == 0;
-}
-
 int64_t FirstNonFinite(std::span<const float> values) {
   const auto found = std::find_if(values.begin(), values.end(), NonFinite);
   return found == values.end() ? -1 : found - values.begin();

@@ -14,11 +14,11 @@
 #include "algorithms/nn/declaration.h"
 #include "algorithms/nn/feature_schema.h"
 #include "algorithms/nn/step.h"
+#include "base/finite.h"
 #include "worker/model_instance.h"
 
 namespace pagoda {
 
-bool AllFinite(std::span<const float> values);
 // Index of the first value that is not finite, or -1.
 int64_t FirstNonFinite(std::span<const float> values);
 

@@ -132,6 +132,8 @@ void DefineWorker(CLI::App& root, Arguments& all, Command& command) {
   app->add_option("--listen-host", all.worker.listen_host,
                   "This machine's address as the other workers reach it; else it is found")
       ->type_name("HOST");
+  app->add_flag("--insecure-plaintext", all.worker.insecure_plaintext,
+                "Allows servers off this machine without encryption: trusted networks only");
   app->add_flag("--launched", all.worker.launched, "Started by `pagoda launch`")->group("");
   app->callback([&all, &command, app] {
     NoteResume(app, &all.worker.start);

@@ -64,7 +64,8 @@ struct WorkerArguments {
   int rank = 0;
   int num_workers = 1;
   std::string listen_host;  // Address that the other workers reach this one at; empty: found.
-  bool launched = false;    // By `pagoda launch`, which says how to resume.
+  bool insecure_plaintext = false;
+  bool launched = false;  // By `pagoda launch`, which says how to resume.
 };
 absl::StatusOr<int> RunWorker(const WorkerArguments& arguments);
 

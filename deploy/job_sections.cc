@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "absl/strings/ascii.h"
+#include "absl/time/time.h"
 
 namespace pagoda {
 namespace {
@@ -57,6 +58,14 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   keys.Add("ftrl_l1", &values.ftrl_l1, "", "ftrl: L1.").AtLeast(0);
   keys.Add("ftrl_l2", &values.ftrl_l2, "", "ftrl: L2.").AtLeast(0);
   keys.Add("ftrl_beta", &values.ftrl_beta, "", "ftrl: smooths the first rates.").AtLeast(0);
+}
+
+void AddDuration(JobKeys& keys, const std::string& name, absl::Duration* field,
+                 const std::string& help, double minimum) {
+  keys.AddCustom(
+          {name, absl::ToDoubleSeconds(*field), "seconds", help},
+          [field](const OptionValue& value) { *field = absl::Seconds(std::get<double>(value)); })
+      .Between(minimum, 86400);
 }
 
 void AddTrainStorage(JobKeys& keys, TrainerOptions& options) {
@@ -281,12 +290,17 @@ JobKeys KeysOfTrain(TrainerOptions& options, StageOptions& stage) {
                        std::get<std::string>(value) == "bf16" ? DType::kBF16 : DType::kF32;
                  })
       .OneOf({"f32", "bf16"});
-  keys.Add("pull_ahead", &options.pull_ahead, "batches", "async: batches pulled ahead.")
+  keys.Add("pull_ahead", &options.pull_ahead, "batches",
+           "Batches whose rows are pulled while one trains; with several workers, async only.")
       .Between(0, 64);
   keys.Add("pushes_in_flight", &options.pushes_in_flight, "pushes",
            "async: pushes not yet acknowledged.")
       .Between(1, 64);
   AddTrainStorage(keys, options);
+  AddDuration(keys, "timeout_s", &options.timeout,
+              "A worker or server silent for so long is dead, and the job ends.", 2);
+  AddDuration(keys, "wait_max_s", &options.wait_max,
+              "Longest wait for others that are alive, as at the end of an epoch.", 10);
   keys.Add("frozen_tables", &stage.frozen_tables, "", "Tables whose rows keep their values.");
   keys.Add("frozen_groups", &stage.frozen_groups, "", "Dense parameter groups that keep theirs.");
   return keys;
@@ -306,6 +320,8 @@ JobKeys KeysOfEvaluation(EvaluationOptions& options) {
       .Between(0, kMaxRows);
   keys.Add("top_k", &options.top_k, "items", "Retrieval: K of Recall@K and NDCG@K.")
       .Between(1, 1 << 20);
+  keys.Add("exclude_seen", &options.exclude_seen, "",
+           "Retrieval: a user's training items are not ranked.");
   return keys;
 }
 

@@ -26,7 +26,7 @@ bool IsServerDirectory(const fs::directory_entry& entry) {
 bool IsOurs(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   return IsServerDirectory(entry) || name == "cuts" || name == "logs" || name == "job.toml" ||
-         name == "epoch" || absl::StartsWith(name, "events.out.tfevents.");
+         name == "tensorboard" || name == "epoch";
 }
 
 absl::Status Remove(const std::string& output_dir, bool (*chosen)(const fs::directory_entry&)) {

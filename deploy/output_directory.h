@@ -3,7 +3,7 @@
 //   <output>/job.toml            the job as it ran last (every cut has its own copy)
 //   <output>/server-K/           rows of server K, embedded or launched here
 //   <output>/cuts/NAME/          cuts (worker/job_cut.h)
-//   <output>/events.out.tfevents.*   TensorBoard
+//   <output>/tensorboard/        event files
 //   <output>/logs/NAME.log       launched processes
 //
 // Threads: one process at a time runs a job in a directory.

@@ -31,6 +31,7 @@ absl::StatusOr<int> RunTrain(const TrainArguments& arguments) {
   run.client = &servers->client();
   run.allreduce = allreduce.get();
   run.resume_cut = cut;
+  run.keep_newer = arguments.start.keep_newer;
   run.trace_path = arguments.start.trace_path;
   run.resume_command =
       ResumeCommand("train", arguments.job,

@@ -92,6 +92,7 @@ absl::StatusOr<int> RunTraining(const TrainingRun& run) {
   PAGODA_ASSIGN_OR_RETURN(const File trace, OpenTrace(run));
   TrainerOptions options = run.job->trainer;
   options.job_text = run.job->effective_text;
+  options.keep_newer = run.keep_newer;
   Progress progress(stdout, Progress::IsTerminal(stdout));
   PAGODA_ASSIGN_OR_RETURN(
       const std::unique_ptr<Trainer> trainer,

@@ -16,6 +16,7 @@ struct TrainingRun {
   ParameterClient* client = nullptr;
   AllReduce* allreduce = nullptr;
   std::string resume_cut;      // Empty: a fresh start.
+  std::string keep_newer;      // Resume: where newer rows go; empty: they are deleted.
   std::string trace_path;      // Empty: no trace. Only rank 0 writes it.
   std::string resume_command;  // Shown after Ctrl-C; empty: another process shows it.
 };

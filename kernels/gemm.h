@@ -1,13 +1,22 @@
-// Matrix products for the operators of this folder: the door to OpenBLAS and
-// oneDNN, and the way a product is cut up for the thread pool.
+// Matrix products for the operators of this folder: the door to oneDNN, and the
+// way a product is cut up for the thread pool.
 //
 // Operands are in one of three forms, chosen once per operator call from the
 // context's compute type and the CPU. Sums are f32 in all of them.
-//   kF32         f32, as they are: OpenBLAS
-//   kRoundedF32  f32 that hold bf16 values: OpenBLAS. A product of two bf16 is
-//                exact in f32, so this is what bf16 means on a CPU without AMX,
-//                where it is faster than emulated bf16 instructions.
-//   kBF16        bf16: oneDNN on AMX
+//   kF32         f32, as they are
+//   kRoundedF32  f32 that hold bf16 values. A product of two bf16 is exact in
+//                f32, so this is what bf16 means on a CPU without AMX, where it
+//                is several times faster than bf16 instructions or their emulation.
+//   kBF16        bf16, on AMX
+//
+// oneDNN and not OpenBLAS: it generates code for the features the CPU reports,
+// while Debian 12's OpenBLAS 0.3.21 knows CPUs by model number and falls back to
+// SSE code on later ones (measured on such a CPU, one thread, 4096 x 512 x 512:
+// 32 GFLOP/s against 190).
+//
+// oneDNN asks OpenMP how many threads to use; here a product always runs on the
+// thread that asks for it (omp_set_num_threads(1), a setting of each thread),
+// and the pool runs several products at a time.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +32,7 @@ enum class GemmForm : uint8_t { kF32, kRoundedF32, kBF16 };
 GemmForm GemmFormFor(DType compute_dtype);
 
 // Whether Gemm can run on operands in this form: all CPUs can with f32, and with
-// bf16 those that oneDNN knows a way for, fast or not.
+// bf16 those with AVX-512, fast or not.
 bool GemmFormAvailable(GemmForm form);
 
 // Bytes of one operand element.
@@ -33,13 +42,6 @@ constexpr int64_t GemmElementBytes(GemmForm form) {
 
 // Writes `count` values in `form` to `to`, rounded to nearest even. kF32: a copy.
 void ConvertForGemm(GemmForm form, const float* from, int64_t count, void* to);
-
-// `count` values in `form`: `from` itself for kF32, else `scratch`, filled.
-inline const void* OperandForGemm(GemmForm form, const float* from, int64_t count, void* scratch) {
-  if (form == GemmForm::kF32) return from;
-  ConvertForGemm(form, from, count, scratch);
-  return scratch;
-}
 
 // c = a * b + beta * c with a [m, k], b [k, n], c [m, n], row-major. A stride is
 // the distance between rows as stored, in elements: a transposed a is stored
@@ -60,14 +62,20 @@ struct GemmArgs {
 // On the calling thread alone. Threads: any, at once.
 void Gemm(GemmForm form, const GemmArgs& args);
 
+// Writes the transpose of `from` [rows, columns] in `form` to `to`, on ctx's pool.
+// A product is 10 % faster when b is not transposed, so a b that many pieces of
+// a share is worth turning over once.
+void TransposeForGemm(Context& ctx, GemmForm form, const float* from, int64_t rows, int64_t columns,
+                      void* to);
+
 // On ctx's pool: c in tiles, and a long sum over few tiles in pieces of k added
 // in order. Tiles and pieces depend on the sizes alone, so the result has the
 // same bits for any number of threads.
 //   RESOURCE_EXHAUSTED  no memory for partial sums
 absl::Status ParallelGemm(Context& ctx, GemmForm form, const GemmArgs& args);
 
-// Memory for one thread's pieces, at least `size_bytes`, 64-byte aligned; valid
-// until the thread asks again for the same `slot` (0 or 1).
-void* ThreadScratch(int slot, int64_t size_bytes);
+// Memory of the calling thread, at least `size_bytes`, 64-byte aligned; valid
+// until the thread asks again.
+void* ThreadScratch(int64_t size_bytes);
 
 }  // namespace pagoda

@@ -16,11 +16,19 @@ namespace pagoda {
 namespace {
 
 // A piece of y of 128 x 512 f32 is 256 KiB: it stays in L2 between the product
-// and the epilogue. Narrow layers take more rows, to be worth a thread's while.
-int64_t LinearRows(int64_t in, int64_t out) {
-  constexpr int64_t kRows = 128;
-  constexpr int64_t kRowsNarrow = 512;
-  return in * out >= 16384 ? kRows : kRowsNarrow;
+// and the epilogue. Narrow layers take more rows, to be worth a thread's while,
+// and so does AMX, which is through with 128 rows before it has repaid the
+// rearrangement of w that oneDNN makes for each piece.
+constexpr int64_t kRowsPerPiece = 128;
+constexpr int64_t kRowsPerLongPiece = 512;
+
+int64_t LinearRows(GemmForm form, int64_t in, int64_t out) {
+  const bool quick = form == GemmForm::kBF16 || in * out < 16384;
+  return quick ? kRowsPerLongPiece : kRowsPerPiece;
+}
+
+absl::StatusOr<Tensor> EmptyInForm(Context& ctx, GemmForm form, int64_t count) {
+  return ctx.Empty({count}, GemmElementBytes(form) == 2 ? DType::kBF16 : DType::kF32);
 }
 
 struct Epilogue {
@@ -50,40 +58,44 @@ PAGODA_VECTOR_VERSIONS(BiasActivation, Epilogue)
 
 struct Prologue {
   Activation activation;
+  int64_t d;
   const float* y;
   const float* dy;
-  float* dz;
+  float* dz;      // Null when it is dy itself.
+  float* dz_sum;  // [d], null when not wanted.
 };
-// dz = dy * f'(y) on the elements [begin, end).
+// dz = dy * f'(y) on the rows [begin, end), and dz_sum += each row in order.
 template <int kLanes>
-PAGODA_INLINE void SlopeRange(const Prologue& p, int64_t begin, int64_t end) {
-  const auto range = [&]<Activation f>() __attribute__((always_inline)) {
-    PAGODA_IVDEP
-    for (int64_t i = begin; i < end; ++i) p.dz[i] = TimesSlope<f>(p.y[i], p.y[i], p.dy[i]);
+PAGODA_INLINE void SlopeAndSum(const Prologue& p, int64_t begin, int64_t end) {
+  const auto rows = [&]<Activation f>() __attribute__((always_inline)) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* y = p.y + i * p.d;
+      const float* dy = p.dy + i * p.d;
+      float* dz = p.dz + i * p.d;
+      if (p.dz == nullptr) {
+        PAGODA_IVDEP
+        for (int64_t j = 0; j < p.d; ++j) p.dz_sum[j] += dy[j];
+      } else if (p.dz_sum == nullptr) {
+        PAGODA_IVDEP
+        for (int64_t j = 0; j < p.d; ++j) dz[j] = TimesSlope<f>(y[j], y[j], dy[j]);
+      } else {
+        PAGODA_IVDEP
+        for (int64_t j = 0; j < p.d; ++j) {
+          const float z = TimesSlope<f>(y[j], y[j], dy[j]);
+          dz[j] = z;
+          p.dz_sum[j] += z;
+        }
+      }
+    }
   };
   switch (p.activation) {
-    case Activation::kRelu: return range.template operator()<Activation::kRelu>();
-    case Activation::kSigmoid: return range.template operator()<Activation::kSigmoid>();
-    case Activation::kTanh: return range.template operator()<Activation::kTanh>();
-    default: return range.template operator()<Activation::kNone>();
+    case Activation::kRelu: return rows.template operator()<Activation::kRelu>();
+    case Activation::kSigmoid: return rows.template operator()<Activation::kSigmoid>();
+    case Activation::kTanh: return rows.template operator()<Activation::kTanh>();
+    default: return rows.template operator()<Activation::kNone>();
   }
 }
-PAGODA_VECTOR_VERSIONS(SlopeRange, Prologue)
-
-struct RowSum {
-  const float* x;
-  int64_t d;
-  float* sum;
-};
-template <int kLanes>
-PAGODA_INLINE void AddRows(const RowSum& s, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) {
-    const float* x = s.x + i * s.d;
-    PAGODA_IVDEP
-    for (int64_t j = 0; j < s.d; ++j) s.sum[j] += x[j];
-  }
-}
-PAGODA_VECTOR_VERSIONS(AddRows, RowSum)
+PAGODA_VECTOR_VERSIONS(SlopeAndSum, Prologue)
 
 bool Fusable(Activation activation) {
   return activation == Activation::kNone || activation == Activation::kRelu ||
@@ -111,23 +123,30 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
   if (bias.absent()) no_bias.assign(static_cast<size_t>(out), 0.0f);
   const float* bias_data = bias.absent() ? no_bias.data() : bias.data<float>();
   const bool epilogue = !bias.absent() || activation != Activation::kNone;
-  const void* w_data =
-      OperandForGemm(form, w.data<float>(), w.size(),
-                     form == GemmForm::kF32 ? nullptr : ThreadScratch(1, w.size() * bytes));
-  ForChunks(ctx, n, LinearRows(in, out), [&](int64_t, int64_t begin, int64_t end) {
+  // Few rows do not repay turning w over.
+  const bool turned = form != GemmForm::kF32 || n >= 4 * kRowsPerPiece;
+  Tensor w_turned;
+  if (turned) {
+    PAGODA_ASSIGN_OR_RETURN(w_turned, EmptyInForm(ctx, form, in * out));
+    TransposeForGemm(ctx, form, w.data<float>(), out, in, w_turned.raw());
+  }
+  ForChunks(ctx, n, LinearRows(form, in, out), [&](int64_t, int64_t begin, int64_t end) {
     const int64_t rows = end - begin;
     const float* x_rows = x.data<float>() + begin * in;
     GemmArgs gemm;
     gemm.m = rows;
     gemm.n = out;
     gemm.k = in;
-    gemm.a = form == GemmForm::kF32
-                 ? x_rows
-                 : OperandForGemm(form, x_rows, rows * in, ThreadScratch(0, rows * in * bytes));
+    gemm.a = x_rows;
+    if (form != GemmForm::kF32) {
+      void* converted = ThreadScratch(rows * in * bytes);
+      ConvertForGemm(form, x_rows, rows * in, converted);
+      gemm.a = converted;
+    }
     gemm.a_stride = in;
-    gemm.b = w_data;
-    gemm.b_stride = in;
-    gemm.b_transposed = true;
+    gemm.b = turned ? w_turned.raw() : w.raw();
+    gemm.b_stride = turned ? out : in;
+    gemm.b_transposed = !turned;
     gemm.c = y.data<float>() + begin * out;
     gemm.c_stride = out;
     Gemm(form, gemm);
@@ -148,10 +167,6 @@ struct Backward {
   Tensor w_form;    // w likewise
   Tensor bias_sum;  // [pieces, out]
 };
-
-absl::StatusOr<Tensor> EmptyInForm(Context& ctx, GemmForm form, int64_t count) {
-  return ctx.Empty({count}, GemmElementBytes(form) == 2 ? DType::kBF16 : DType::kF32);
-}
 
 // Row `row` of a [*, width] operand: of `converted` where there is one.
 const void* RowOf(GemmForm form, const Tensor& plain, const Tensor& converted, int64_t row,
@@ -185,14 +200,10 @@ void BackwardRows(const Tensor& x, const Tensor& w, const Tensor& y, const Tenso
                   int64_t index, int64_t begin, int64_t end) {
   const int64_t rows = end - begin;
   const float* dz = dy.data<float>() + begin * b.out;
-  if (!b.dz.absent()) {
-    float* to = b.dz.data<float>() + begin * b.out;
-    RunSlopeRange({activation, y.data<float>() + begin * b.out, dz, to}, 0, rows * b.out);
-    dz = to;
-  }
-  if (!b.bias_sum.absent()) {
-    RunAddRows({dz, b.out, b.bias_sum.data<float>() + index * b.out}, 0, rows);
-  }
+  Prologue prologue{activation, b.out, y.data<float>() + begin * b.out, dz, nullptr, nullptr};
+  if (!b.dz.absent()) dz = prologue.dz = b.dz.data<float>() + begin * b.out;
+  if (!b.bias_sum.absent()) prologue.dz_sum = b.bias_sum.data<float>() + index * b.out;
+  if (prologue.dz != nullptr || prologue.dz_sum != nullptr) RunSlopeAndSum(prologue, 0, rows);
   const int64_t bytes = GemmElementBytes(b.form);
   if (!b.dz_form.absent()) {
     ConvertForGemm(b.form, dz, rows * b.out,
@@ -246,7 +257,7 @@ absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, cons
   check.HasOrAbsent("dbias", gradients.dbias, {b.out});
   if (!check.ok()) return check.status();
 
-  const int64_t chunk = LinearRows(b.in, b.out);
+  const int64_t chunk = LinearRows(b.form, b.in, b.out);
   const int64_t num_pieces = NumChunks(b.n, chunk);
   PAGODA_RETURN_IF_ERROR(AllocateBackward(ctx, activation, gradients, num_pieces, &b));
   if (!b.w_form.absent()) ConvertForGemm(b.form, w.data<float>(), w.size(), b.w_form.raw());

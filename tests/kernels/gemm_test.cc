@@ -137,10 +137,35 @@ TEST_CASE("Products match the oracle in each form, transposed, strided, accumula
   }
 }
 
+TEST_CASE("Transposition moves every element, in each form") {
+  struct Matrix {
+    int64_t rows, columns;
+  };
+  for (const auto [rows, columns] : {Matrix{0, 3}, {3, 0}, {1, 1}, {17, 5}, {257, 33}, {16, 400}}) {
+    const std::vector<float> x = RandomFloats(1, rows * columns);
+    for (GemmForm form : {GemmForm::kF32, GemmForm::kRoundedF32, GemmForm::kBF16}) {
+      CAPTURE(rows, columns, static_cast<int>(form));
+      std::vector<float> turned(x.size());
+      for (int64_t i = 0; i < rows; ++i) {
+        for (int64_t j = 0; j < columns; ++j) {
+          turned[static_cast<size_t>(j * rows + i)] = x[static_cast<size_t>(i * columns + j)];
+        }
+      }
+      for (int threads : {1, 8}) {
+        TestDevice device(DeviceKind::kCpu, threads);
+        std::vector<char> got(x.size() * static_cast<size_t>(GemmElementBytes(form)) + 1);
+        TransposeForGemm(*device.ctx, form, x.data(), rows, columns, got.data());
+        REQUIRE(got == Converted(form, turned));
+      }
+    }
+  }
+}
+
 TEST_CASE("Scratch of a thread grows and is aligned") {
   for (int64_t size : {0, 1, 1000, 100}) {
-    REQUIRE(reinterpret_cast<uintptr_t>(ThreadScratch(0, size)) % 64 == 0);
-    REQUIRE(ThreadScratch(0, size) != ThreadScratch(1, size));
+    void* scratch = ThreadScratch(size);
+    REQUIRE(reinterpret_cast<uintptr_t>(scratch) % 64 == 0);
+    std::memset(scratch, 1, static_cast<size_t>(size));
   }
 }
 

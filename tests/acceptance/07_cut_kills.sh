@@ -23,7 +23,7 @@ for ((i = 1; i <= kills; ++i)); do
   # The whole process group at once: launcher, servers and workers.
   kill -9 -- "-$leader" 2> /dev/null || { tail "$SCRATCH/log"; not_met "kill $i: the job had ended"; }
   wait "$leader" 2> /dev/null || true
-  for cut in $("$PAGODA" checkpoint list "$out" 2> /dev/null | grep -oE "[^ ]*step-[0-9]+" | sort -u); do
+  for cut in $("$PAGODA" checkpoint list "$out" 2> /dev/null | grep -oE "^[^ ]*step-[^ ]+" | sort -u); do
     "$PAGODA" checkpoint verify "$cut" > "$SCRATCH/verify" 2>&1 \
       || { cat "$SCRATCH/verify"; not_met "kill $i: $cut is listed and not complete"; }
     verified=$((verified + 1))

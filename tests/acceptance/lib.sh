@@ -48,5 +48,5 @@ need_python() {
 
 # The last AUC that `pagoda evaluate` prints for CUT and INPUT.
 auc_of() {
-  "$PAGODA" evaluate --cut "$1" --input "$2" | grep -oE 'AUC [0-9.]+' | tail -n 1 | cut -d' ' -f2
+  "$PAGODA" evaluate --cut "$1" --input "$2" | grep -oE '\bAUC [0-9.]+' | tail -n 1 | cut -d' ' -f2
 }

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/server/temporary_directory.h"
+#include "tests/worker/temporary_directory.h"
 
 namespace pagoda {
 namespace {

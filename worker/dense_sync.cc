@@ -41,21 +41,34 @@ absl::Status DenseSync::RestoreState() {
 }
 
 absl::StatusOr<DenseSync::Outcome> DenseSync::Sum(int64_t samples, bool rows_finite) {
+  PAGODA_ASSIGN_OR_RETURN(std::string culprit, CheckState());
+  bool all_finite = rows_finite && culprit.empty();
   if (allreduce_->num_workers() > 1) {
-    PAGODA_ASSIGN_OR_RETURN(Outcome own, CheckOwn());
-    PAGODA_RETURN_IF_ERROR(Exchange(samples, &rows_finite));
-    // An overflow of finite parts shows only in the sum, and on every worker alike.
-    PAGODA_ASSIGN_OR_RETURN(Outcome all, CheckOwn());
-    if (!own.culprit.empty()) all.culprit = own.culprit;
-    all.finite = all.finite && rows_finite;
-    return all;
+    PAGODA_ASSIGN_OR_RETURN(const Outcome own, CheckGradients());
+    if (culprit.empty()) culprit = own.culprit;
+    PAGODA_RETURN_IF_ERROR(Exchange(samples, &all_finite));
   }
-  PAGODA_ASSIGN_OR_RETURN(Outcome own, CheckOwn());
-  own.finite = own.finite && rows_finite;
-  return own;
+  // With several workers, an overflow of finite parts shows only in the sum, and on
+  // every worker alike.
+  PAGODA_ASSIGN_OR_RETURN(Outcome outcome, CheckGradients());
+  if (!culprit.empty()) outcome.culprit = culprit;
+  outcome.finite = outcome.finite && all_finite;
+  return outcome;
 }
 
-absl::StatusOr<DenseSync::Outcome> DenseSync::CheckOwn() {
+absl::StatusOr<std::string> DenseSync::CheckState() {
+  if (num_state() == 0) return std::string();
+  const ParameterSet& parameters = model_->parameters();
+  std::vector<float> state(static_cast<size_t>(num_state()));
+  PAGODA_RETURN_IF_ERROR(
+      model_->ctx().CopyToHost(StateOf(parameters), state.data(), Bytes(num_state())));
+  const int64_t bad = FirstNonFinite(state);
+  if (bad < 0) return std::string();
+  return DescribeNonFiniteDense(parameters, parameters.num_trainable() + bad,
+                                state[static_cast<size_t>(bad)]);
+}
+
+absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients() {
   Outcome outcome;
   const ParameterSet& parameters = model_->parameters();
   if (parameters.num_trainable() == 0) return outcome;

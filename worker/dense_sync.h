@@ -29,8 +29,8 @@ class DenseSync {
   absl::Status RestoreState();
 
   struct Outcome {
-    bool finite = true;   // Of every worker's rows and of the summed dense gradient.
-    std::string culprit;  // Set on a worker whose own dense gradient is not finite.
+    bool finite = true;   // Of every worker's rows and state, and of the summed gradient.
+    std::string culprit;  // Set on a worker whose own gradient or state is not finite.
   };
   // Sums parameters().gradients() over the workers, in place, and averages the state
   // by `samples`, this worker's share of the batch. `rows_finite` is this worker's
@@ -40,7 +40,9 @@ class DenseSync {
 
  private:
   int64_t num_state() const;
-  absl::StatusOr<Outcome> CheckOwn();
+  absl::StatusOr<Outcome> CheckGradients();
+  // What is wrong with the state after forward; empty when it is finite.
+  absl::StatusOr<std::string> CheckState();
   absl::Status Exchange(int64_t samples, bool* rows_finite);
   absl::Status SetAveragedState(const float* sums, float samples);
 

@@ -167,8 +167,9 @@ std::string DescribeNonFiniteDense(const ParameterSet& parameters, int64_t eleme
   for (size_t i = 0; i < parameters.decls().size(); ++i) {
     const DenseDecl& decl = parameters.decls()[i];
     const int64_t begin = parameters.offset(DenseHandle{static_cast<int>(i)});
-    if (!decl.trainable || element < begin || element >= begin + NumElements(decl.shape)) continue;
-    return absl::StrCat("the gradient of '", decl.name, "' is ", value);
+    if (element < begin || element >= begin + NumElements(decl.shape)) continue;
+    return absl::StrCat(decl.trainable ? "the gradient of '" : "the running statistic '",
+                        decl.name, "' is ", value);
   }
   return absl::StrCat("a dense gradient is ", value);
 }

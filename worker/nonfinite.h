@@ -43,7 +43,8 @@ std::string DescribeNonFiniteLoss(ModelInstance& model, const StepInput& input, 
 std::string DescribeNonFiniteRow(const ModelInstance& model, const PreparedBatch& batch,
                                  size_t table, int64_t row, float value);
 
-// "the gradient of 'deep.0.weight' is nan"; `element` counts in the flat gradient.
+// "the gradient of 'deep.0.weight' is nan", or "the running statistic 'deep.0.mean' is
+// inf"; `element` counts in the flat values.
 std::string DescribeNonFiniteDense(const ParameterSet& parameters, int64_t element, float value);
 
 }  // namespace pagoda

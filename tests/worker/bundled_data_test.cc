@@ -96,7 +96,8 @@ TEST_CASE("MovieLens") {
   ReaderOptions options;
   options.data.files = {DataPath("movielens/ratings.csv.gz")};
   options.schema.features = {Spec("userId", FeatureKind::kId), Spec("movieId", FeatureKind::kId),
-                             Spec("genres", FeatureKind::kCategorical)};
+                             Spec("genres", FeatureKind::kCategorical),
+                             Spec("timestamp", FeatureKind::kNumeric)};
   options.schema.features[2].separator = "|";
   options.schema.label = "rating";
   options.schema.label_has_threshold = true;

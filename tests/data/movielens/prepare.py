@@ -9,12 +9,20 @@ ratings.csv.gz  every rating, in the source's order, with the genres of its film
 movies.csv.gz   every film, in the source's order: movieId, title, genres
 
 Lines end with "\\n" (the source has "\\r\\n"). The same input gives the same text on any machine.
+
+One timestamp of the copy that these files were made from was damaged, and is repaired here in the open: see DAMAGED.
 """
 import csv
 import gzip
 import io
 import pathlib
 import sys
+
+# (userId, movieId) -> the damaged cell, and what it reads as: the URL that was pasted into the number is taken out, nothing
+# else. This was not compared with GroupLens' own file; the eight digits before the URL already fix the time to 10 seconds.
+DAMAGED = {
+    ("5", "39"): ("84743496 https://files.grouplens.org/datasets/movielens/ml-latest-small1", "847434961"),
+}
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -37,6 +45,13 @@ def make(folder):
     ratings = read_rows(folder, "ratings.csv")
     assert movies[0] == ["movieId", "title", "genres"], movies[0]
     assert ratings[0] == ["userId", "movieId", "rating", "timestamp"], ratings[0]
+    for row in ratings[1:]:
+        damaged, repaired = DAMAGED.get((row[0], row[1]), ("", ""))
+        if row[3] == damaged:
+            print(f"repaired the timestamp of user {row[0]}, film {row[1]}: {damaged!r} -> {repaired}")
+            row[3] = repaired
+        if not row[3].isdigit():
+            sys.exit(f"ratings.csv: user {row[0]}, film {row[1]}: the timestamp is not a number: {row[3]!r}")
     genres = {row[0]: row[2] for row in movies[1:]}
     joined = [ratings[0] + ["genres"]] + [row + [genres[row[1]]] for row in ratings[1:]]
     return {"ratings.csv.gz": to_text(joined), "movies.csv.gz": to_text(movies)}

@@ -1,6 +1,7 @@
-// Bound by the random bits: two rounds of mixing, six 64-bit products an element.
+// Bound by the random bits: two rounds of mixing, five 64-bit products an element.
 #include "kernels/dropout.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -15,19 +16,39 @@ struct Operands {
   const float* x;
   RandomKey key;
   uint64_t first;      // Counter of element 0.
-  uint64_t threshold;  // Kept iff the upper 24 random bits reach it.
+  uint32_t threshold;  // Kept iff the upper 24 random bits reach it.
   float scale;
   float beta;
   float* out;
 };
 
+// The random bits of a block come first, in a loop of 64-bit numbers alone: mixed
+// widths keep the compiler from using vectors.
 template <int kLanes>
 PAGODA_INLINE void MaskRange(const Operands& o, int64_t begin, int64_t end) {
-  PAGODA_IVDEP
-  for (int64_t i = begin; i < end; ++i) {
-    const uint64_t bits = RandomBits(o.key, o.first + static_cast<uint64_t>(i)) >> 40;
-    const float kept = bits >= o.threshold ? o.x[i] * o.scale : 0.0f;
-    o.out[i] = o.beta == 0.0f ? kept : o.beta * o.out[i] + kept;
+  constexpr int64_t kBlock = 128;
+  uint32_t upper[kBlock];
+  for (int64_t i = begin; i < end; i += kBlock) {
+    const int64_t count = std::min(kBlock, end - i);
+    const float* x = o.x + i;
+    float* out = o.out + i;
+    for (int64_t j = 0; j < kBlock; ++j) {
+      upper[j] =
+          static_cast<uint32_t>(RandomBits(o.key, o.first + static_cast<uint64_t>(i + j)) >> 40);
+    }
+    if (o.beta == 0.0f) {
+      PAGODA_IVDEP
+      for (int64_t j = 0; j < count; ++j) {
+        const float kept = x[j] * o.scale;
+        out[j] = upper[j] >= o.threshold ? kept : 0.0f;
+      }
+    } else {
+      PAGODA_IVDEP
+      for (int64_t j = 0; j < count; ++j) {
+        const float kept = x[j] * o.scale;
+        out[j] = o.beta * out[j] + (upper[j] >= o.threshold ? kept : 0.0f);
+      }
+    }
   }
 }
 PAGODA_VECTOR_VERSIONS(MaskRange, Operands)
@@ -51,11 +72,11 @@ absl::Status Dropout(Context& ctx, const Tensor& x, const DropoutArgs& args, flo
   const Operands operands{x.data<float>(),
                           args.key,
                           args.first_row * static_cast<uint64_t>(d),
-                          static_cast<uint64_t>(std::ceil(args.rate * 16777216.0f)),
+                          static_cast<uint32_t>(std::ceil(args.rate * 16777216.0f)),
                           1.0f / (1.0f - args.rate),
                           beta,
                           out.data<float>()};
-  ForChunks(ctx, x.size(), kChunkElements / 4,
+  ForChunks(ctx, x.size(), kChunkElements,
             [&](int64_t, int64_t begin, int64_t end) { RunMaskRange(operands, begin, end); });
   return absl::OkStatus();
 }

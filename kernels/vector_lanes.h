@@ -107,7 +107,9 @@ PAGODA_INLINE void ForEachColumnBlock(int64_t begin, int64_t end, const Block& b
 inline int VectorLanes() {
   static const int lanes = [] {
 #if defined(__x86_64__)
-    const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl");
+    const bool has_avx512 =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
     const int widest = has_avx512 ? 16 : __builtin_cpu_supports("avx2") ? 8 : 4;
 #else
     const int widest = 4;
@@ -122,9 +124,11 @@ inline int VectorLanes() {
 }  // namespace pagoda
 
 #if defined(__x86_64__)
+// What every server processor with AVX-512 has (Skylake-SP and later, Zen 4).
+#define PAGODA_AVX512 "avx512f,avx512vl,avx512dq,avx512bw"
 #define PAGODA_VECTOR_VERSIONS(Loop, Args)                                                        \
-  __attribute__((target("avx512f,avx512vl"))) void Loop##Avx512(const Args& args, int64_t begin,  \
-                                                                int64_t end) {                    \
+  __attribute__((target(PAGODA_AVX512))) void Loop##Avx512(const Args& args, int64_t begin,       \
+                                                           int64_t end) {                         \
     Loop<16>(args, begin, end);                                                                   \
   }                                                                                               \
   __attribute__((target("avx2"))) void Loop##Avx2(const Args& args, int64_t begin, int64_t end) { \

@@ -228,6 +228,9 @@ void DefineConfig(CLI::App& root, Arguments& all, Command& command) {
 
 int RunCommandLine(int argc, char** argv) {
   static Arguments all;
+  for (JobArguments* job : {&all.train.job, &all.launch.job, &all.worker.job}) {
+    if (argc > 0) job->program = argv[0];
+  }
   Command command;
   CLI::App root("Pagoda trains recommendation models with tables larger than memory.", "pagoda");
   root.require_subcommand(1);

@@ -19,6 +19,7 @@ namespace pagoda {
 struct JobArguments {
   std::string job_path;
   std::vector<std::string> assignments;  // --set section.key=value
+  std::string program = "pagoda";        // As it was called, for commands shown to the user.
 };
 
 // Where a training run starts from.

@@ -122,7 +122,8 @@ std::string ShellQuote(const std::string& word) {
 
 std::string ResumeCommand(const std::string& command, const JobArguments& job,
                           const std::string& options) {
-  std::string text = absl::StrCat("pagoda ", command, " ", ShellQuote(job.job_path));
+  std::string text =
+      absl::StrCat(ShellQuote(job.program), " ", command, " ", ShellQuote(job.job_path));
   for (const std::string& assignment : job.assignments) {
     absl::StrAppend(&text, " --set ", ShellQuote(assignment));
   }

@@ -31,6 +31,9 @@ void Handle(int /*signal*/) {
 }  // namespace
 
 void StopSignal::Install(const char* notice) {
+  g_count = 0;
+  g_quit_on_second = true;
+  g_callback = nullptr;
   g_notice = notice;
   struct sigaction action = {};
   action.sa_handler = Handle;

@@ -12,7 +12,7 @@ class StopSignal {
  public:
   // Installs both handlers. On the first signal `notice` is written to stderr and,
   // if set, the callback is called: inside the handler, so it must be
-  // async-signal-safe.
+  // async-signal-safe. Forgets signals and settings of before.
   static void Install(const char* notice);
   // Sets (or with nullptr takes away) what the first signal calls with `context`.
   // When a signal has come already, calls at once.

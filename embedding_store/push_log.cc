@@ -40,9 +40,12 @@ struct Segment {
   int64_t bytes = 0;
 };
 
-uint64_t BootHash(FileSystem* file_system) {
-  const absl::StatusOr<std::string> boot =
-      FileSystem::Real()->ReadAll("/proc/sys/kernel/random/boot_id");
+// 0 when it cannot be known.
+uint64_t BootHash() {
+  constexpr int64_t kBootIdBytes = 36;  // Files of /proc do not tell their size.
+  const auto file = FileSystem::Real()->OpenRead("/proc/sys/kernel/random/boot_id");
+  if (!file.ok()) return 0;
+  const absl::StatusOr<std::string> boot = (*file)->ReadAt(0, kBootIdBytes);
   return boot.ok() && !boot->empty() ? HashBytes(*boot) : 0;
 }
 
@@ -62,8 +65,7 @@ bool HoldsLaterRecord(absl::string_view bytes, uint64_t sequence) {
 
 class FilePushLog final : public PushLog {
  public:
-  explicit FilePushLog(const FilePushLogOptions& options)
-      : options_(options), boot_(BootHash(options.file_system)) {}
+  explicit FilePushLog(const FilePushLogOptions& options) : options_(options), boot_(BootHash()) {}
 
   absl::Status Open(const ReplayPush& replay);
 

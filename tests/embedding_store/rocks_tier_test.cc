@@ -1,0 +1,195 @@
+#include "embedding_store/rocks_tier.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "embedding_store/file_system.h"
+#include "tests/embedding_store/store_fixture.h"
+
+namespace pagoda {
+namespace {
+
+using Catch::Contains;
+
+RocksTierOptions Options(const ScratchDirectory& scratch, bool create = true) {
+  RocksTierOptions options;
+  options.directory = scratch / "rocksdb";
+  options.run_directory = scratch / "flush";
+  options.create = create;
+  return options;
+}
+
+std::unique_ptr<RocksTier> OpenTier(const RocksTierOptions& options) {
+  auto tier = RocksTier::Open(options);
+  INFO(tier.status());
+  REQUIRE(tier.ok());
+  return *std::move(tier);
+}
+
+using Rows = std::map<RowKey, std::string>;
+
+void WriteRun(RocksTier& tier, const Rows& rows, uint64_t sequence, bool commit = true) {
+  auto run = tier.NewRun();
+  REQUIRE(run.ok());
+  for (const auto& [key, value] : rows) REQUIRE((*run)->Add(key, value).ok());
+  if (!commit) return;
+  const absl::Status status = (*run)->Commit({sequence, sequence + 1, {rows.size(), 7}});
+  INFO(status);
+  REQUIRE(status.ok());
+}
+
+Rows AllRows(RocksTier& tier) {
+  Rows rows;
+  const absl::Status status = tier.Scan([&](const RowKey& key, absl::string_view value) {
+    if (!rows.empty()) CHECK(rows.rbegin()->first < key);
+    rows[key] = std::string(value);
+    return true;
+  });
+  INFO(status);
+  REQUIRE(status.ok());
+  return rows;
+}
+
+Rows SomeRows(int count, const std::string& value) {
+  Rows rows;
+  for (int i = 0; i < count; ++i) {
+    rows[RowKey::Of(static_cast<uint32_t>(i % 3), static_cast<FeatureId>(i))] =
+        value + std::to_string(i);
+  }
+  return rows;
+}
+
+TEST_CASE("runs lie over one another, in key order, and survive reopening") {
+  ScratchDirectory scratch;
+  Rows expected = SomeRows(2000, "old");
+  {
+    auto tier = OpenTier(Options(scratch));
+    CHECK(tier->meta().flushed_sequence == 0);
+    CHECK(AllRows(*tier).empty());
+    WriteRun(*tier, {}, 1);
+    WriteRun(*tier, expected, 5);
+    Rows newer = SomeRows(500, "new");
+    WriteRun(*tier, newer, 9);
+    newer.insert(expected.begin(), expected.end());
+    expected = newer;
+    CHECK(AllRows(*tier) == expected);
+  }
+  auto tier = OpenTier(Options(scratch, /*create=*/false));
+  CHECK(AllRows(*tier) == expected);
+  CHECK(tier->meta().flushed_sequence == 9);
+  CHECK(tier->meta().highest_sequence == 10);
+  CHECK(tier->meta().rows == std::vector<uint64_t>{500, 7});
+  CHECK(tier->bytes_on_disk() > 0);
+}
+
+TEST_CASE("a batch read finds what is there and says what is not") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  const Rows rows = SomeRows(3000, "v");
+  WriteRun(*tier, rows, 1);
+  std::vector<RowKey> keys;
+  for (int i = 0; i < 4000; ++i) {
+    keys.push_back(RowKey::Of(static_cast<uint32_t>(i % 3), static_cast<FeatureId>(i)));
+  }
+  std::sort(keys.begin(), keys.end());
+  size_t next = 0;
+  const absl::Status status = tier->Read(keys, [&](size_t i, absl::string_view value) {
+    CHECK(i == next++);
+    const auto found = rows.find(keys[i]);
+    CHECK(value == (found == rows.end() ? std::string() : found->second));
+    return absl::OkStatus();
+  });
+  CHECK(status.ok());
+  CHECK(next == keys.size());
+  CHECK(absl::IsInternal(tier->Read(keys, [](size_t i, absl::string_view) {
+    return i == 300 ? absl::InternalError("stop") : absl::OkStatus();
+  })));
+  CHECK(tier->Read({}, nullptr).ok());
+}
+
+TEST_CASE("a run that is not committed leaves no trace") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(10, "v"), 3);
+  WriteRun(*tier, SomeRows(2000, "lost"), 4, /*commit=*/false);
+  CHECK(AllRows(*tier) == SomeRows(10, "v"));
+  CHECK(tier->meta().flushed_sequence == 3);
+  CHECK(std::filesystem::is_empty(scratch / "flush"));
+}
+
+TEST_CASE("a checkpoint is whole, and its checksums are those of its files") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  for (uint64_t i = 1; i <= 6; ++i) {
+    WriteRun(*tier, SomeRows(100 * static_cast<int>(i), std::to_string(i)), i);
+  }
+  auto checksums = tier->Checkpoint(scratch / "copy");
+  INFO(checksums.status());
+  REQUIRE(checksums.ok());
+  int checked = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(scratch / "copy")) {
+    const std::string name = entry.path().filename().string();
+    if (!name.ends_with(".sst")) continue;
+    REQUIRE(checksums->contains(name));
+    CHECK(*FileSystem::Real()->FileChecksum(entry.path().string()) == checksums->at(name));
+    ++checked;
+  }
+  CHECK(checked > 0);
+  const Rows expected = AllRows(*tier);
+  WriteRun(*tier, SomeRows(1000, "later"), 8);
+  RocksTierOptions options = Options(scratch, false);
+  options.directory = scratch / "copy";
+  options.read_only = true;
+  auto copy = OpenTier(options);
+  CHECK(AllRows(*copy) == expected);
+  CHECK(copy->meta().flushed_sequence == 6);
+}
+
+TEST_CASE("a changed byte in a row file is DATA_LOSS, never a wrong row") {
+  ScratchDirectory scratch;
+  const Rows rows = SomeRows(3000, "value");
+  {
+    auto tier = OpenTier(Options(scratch));
+    WriteRun(*tier, rows, 1);
+  }
+  std::string path;
+  for (const auto& entry : std::filesystem::directory_iterator(scratch / "rocksdb")) {
+    if (entry.path().extension() == ".sst") path = entry.path().string();
+  }
+  REQUIRE_FALSE(path.empty());
+  const std::string bytes = *FileSystem::Real()->ReadAll(path);
+  std::vector<RowKey> keys;
+  for (const auto& [key, value] : rows) keys.push_back(key);
+  int refused = 0;
+  for (size_t at = 0; at < bytes.size(); at += bytes.size() / 23) {
+    CAPTURE(at);
+    std::string changed = bytes;
+    changed[at] = static_cast<char>(changed[at] ^ 2);
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << changed;
+    auto tier = RocksTier::Open(Options(scratch, false));
+    absl::Status status = tier.status();
+    if (tier.ok()) {
+      status = (*tier)->Read(keys, [&](size_t i, absl::string_view value) {
+        CHECK(value == rows.at(keys[i]));
+        return absl::OkStatus();
+      });
+    }
+    if (status.ok()) continue;  // A byte that no row needs.
+    ++refused;
+    CHECK(absl::IsDataLoss(status));
+  }
+  CHECK(refused > 15);
+}
+
+TEST_CASE("missing and lost databases are told apart from new ones") {
+  ScratchDirectory scratch;
+  CHECK(absl::IsDataLoss(RocksTier::Open(Options(scratch, /*create=*/false)).status()));
+  auto tier = OpenTier(Options(scratch));
+  const absl::Status second = RocksTier::Open(Options(scratch)).status();
+  CHECK(absl::IsFailedPrecondition(second));
+}
+
+}  // namespace
+}  // namespace pagoda

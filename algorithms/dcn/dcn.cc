@@ -39,8 +39,7 @@ class Dcn : public Model {
     const Var both = nn::Concat({cross, deep_.Apply(input, x0)});
     const Var logits = nn::Reshape(out_.Apply(input, both), {input.batch_size()});
     ForwardOutput output = nn::BinaryOutput(input, logits);
-    const Var rows = inputs_.Embeddings(input);
-    if (rows.valid()) nn::AddL2(input, rows, l2_, &output);
+    nn::AddL2(input, {inputs_.Embeddings(input)}, l2_, &output);
     return output;
   }
 

@@ -35,8 +35,7 @@ class DcnV2 : public Model {
         parallel_ ? nn::Concat({cross, deep_.Apply(input, x0)}) : deep_.Apply(input, cross);
     const Var logits = nn::Reshape(out_.Apply(input, last), {input.batch_size()});
     ForwardOutput output = nn::BinaryOutput(input, logits);
-    const Var rows = inputs_.Embeddings(input);
-    if (rows.valid()) nn::AddL2(input, rows, l2_, &output);
+    nn::AddL2(input, {inputs_.Embeddings(input)}, l2_, &output);
     return output;
   }
 

@@ -45,7 +45,7 @@ class Dlrm : public Model {
     const Var hidden = top_.Apply(input, nn::Concat({bottom, nn::DotInteraction(vectors)}));
     const Var logits = nn::Reshape(out_.Apply(input, hidden), {n});
     ForwardOutput output = nn::BinaryOutput(input, logits);
-    nn::AddL2(input, rows, l2_, &output);
+    nn::AddL2(input, {rows}, l2_, &output);
     return output;
   }
 

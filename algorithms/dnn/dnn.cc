@@ -24,8 +24,7 @@ class Dnn : public Model {
     const Var hidden = deep_.Apply(input, inputs_.Apply(input));
     const Var logits = nn::Reshape(out_.Apply(input, hidden), {input.batch_size()});
     ForwardOutput output = nn::BinaryOutput(input, logits);
-    const Var rows = inputs_.Embeddings(input);
-    if (rows.valid()) nn::AddL2(input, rows, l2_, &output);
+    nn::AddL2(input, {inputs_.Embeddings(input)}, l2_, &output);
     return output;
   }
 

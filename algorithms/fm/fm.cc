@@ -12,26 +12,26 @@ class FactorizationMachine : public Model {
 
   absl::Status Declare(const FeatureSchema& schema, Declaration& declaration) override {
     PAGODA_RETURN_IF_ERROR(nn::RequireSparse(schema, "fm"));
-    PAGODA_ASSIGN_OR_RETURN(const int64_t dim, nn::ParseEmbeddingDim(options_));
+    PAGODA_ASSIGN_OR_RETURN(dim_, nn::ParseEmbeddingDim(options_));
     PAGODA_ASSIGN_OR_RETURN(l2_, nn::ParseL2(options_));
     rows_ = nn::DeclareEmbeddings(declaration, schema, nn::AllSparse(schema),
-                                  {.dim = 1 + dim, .init_zero_columns = 1});
+                                  {.dim = 1 + dim_, .init_zero_columns = 1});
     linear_ = nn::LinearTerm::Declare(declaration, "linear", schema);
     return absl::OkStatus();
   }
 
   absl::StatusOr<ForwardOutput> Forward(ForwardInput& input) const override {
-    const Var rows = input.Lookup(rows_);
-    const nn::SplitRows split = nn::SplitWeights(rows);
-    const Var logits = nn::Add(linear_.Apply(input, split.weights), nn::Fm(split.embeddings));
+    const nn::SplitRows rows = nn::LookupSplit(input, rows_, dim_);
+    const Var logits = nn::Add(linear_.Apply(input, rows.weights), nn::Fm(rows.embeddings));
     ForwardOutput output = nn::BinaryOutput(input, logits);
-    nn::AddL2(input, rows, l2_, &output);
+    nn::AddL2(input, {rows.weights, rows.embeddings}, l2_, &output);
     return output;
   }
 
  private:
   ModelOptions options_;
   double l2_ = 0.0;
+  int64_t dim_ = 0;
   LookupHandle rows_;
   nn::LinearTerm linear_;
 };

@@ -25,7 +25,7 @@ class Lr : public Model {
     Var weights;
     if (rows_.index >= 0) weights = nn::Flatten(input.Lookup(rows_));
     ForwardOutput output = nn::BinaryOutput(input, linear_.Apply(input, weights));
-    if (weights.valid()) nn::AddL2(input, weights, l2_, &output);
+    nn::AddL2(input, {weights}, l2_, &output);
     return output;
   }
 

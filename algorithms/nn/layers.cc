@@ -154,13 +154,8 @@ Var LinearTerm::Apply(ForwardInput& input, const Var& row_weights) const {
   return row_weights.valid() ? Add(sum, SumColumns(row_weights)) : sum;
 }
 
-SplitRows SplitWeights(const Var& rows) {
-  if (!rows.valid()) return {};
-  const Shape shape = rows.shape();
-  const int64_t dim = shape[2] - 1;
-  const Var flat = Reshape(rows, {shape[0] * shape[1], shape[2]});
-  return {Reshape(SliceColumns(flat, 0, 1), {shape[0], shape[1]}),
-          Reshape(SliceColumns(flat, 1, 1 + dim), {shape[0], shape[1], dim})};
+SplitRows LookupSplit(ForwardInput& input, LookupHandle lookup, int64_t dim) {
+  return {Flatten(input.LookupColumns(lookup, 0, 1)), input.LookupColumns(lookup, 1, 1 + dim)};
 }
 
 OptionSpec EmbeddingDimOption() {

@@ -115,7 +115,7 @@ struct SplitRows {
   Var weights;     // [batch, features]
   Var embeddings;  // [batch, features, dim]
 };
-SplitRows SplitWeights(const Var& rows);  // [batch, features, 1 + dim]
+SplitRows LookupSplit(ForwardInput& input, LookupHandle lookup, int64_t dim);
 
 // Options that several models have.
 OptionSpec EmbeddingDimOption();

@@ -24,14 +24,18 @@ ForwardOutput BinaryOutput(ForwardInput& input, const Var& logits) {
   return output;
 }
 
-void AddL2(ForwardInput& input, const Var& values, double l2, ForwardOutput* output) {
+void AddL2(ForwardInput& input, const std::vector<Var>& values, double l2, ForwardOutput* output) {
   if (!input.training() || l2 == 0.0) return;
   LossTerm loss;
   loss.name = "l2";
-  loss.sum = Scale(Sum(Square(values)), 0.5f);
   loss.count = WeightSum(input.host().batch);
   loss.weight = static_cast<float>(l2);
-  output->losses.push_back(loss);
+  for (const Var& part : values) {
+    if (!part.valid()) continue;
+    const Var sum = Scale(Sum(Square(part)), 0.5f);
+    loss.sum = loss.sum.valid() ? Add(loss.sum, sum) : sum;
+  }
+  if (loss.sum.valid()) output->losses.push_back(loss);
 }
 
 }  // namespace pagoda::nn

@@ -13,9 +13,9 @@ double WeightSum(const Batch& batch);
 // the samples' logistic losses, when the batch has labels.
 ForwardOutput BinaryOutput(ForwardInput& input, const Var& logits);
 
-// Adds the loss "l2" = l2 / 2 * sum of squares of `values` ([batch, ...], the rows
-// that a batch looked up, once per occurrence), counted like the other losses.
-// Does nothing when not training or when l2 == 0.
-void AddL2(ForwardInput& input, const Var& values, double l2, ForwardOutput* output);
+// Adds the loss "l2" = l2 / 2 * sum of squares of `values` (each [batch, ...]: the
+// rows that a batch looked up, once per sample), counted like the other losses.
+// Invalid values are passed over. Does nothing when not training or l2 == 0.
+void AddL2(ForwardInput& input, const std::vector<Var>& values, double l2, ForwardOutput* output);
 
 }  // namespace pagoda::nn

@@ -29,6 +29,9 @@ class ForwardInput {
 
   // Rows of a pooled lookup: [batch, features, dim].
   virtual Var Lookup(LookupHandle lookup) = 0;
+  // Columns [begin, end) of each row of a pooled lookup: [batch, features, end -
+  // begin]. For rows of several parts; unlike a slice of Lookup it copies nothing.
+  virtual Var LookupColumns(LookupHandle lookup, int64_t begin, int64_t end) = 0;
   // Rows of a sequence lookup: values [nnz, dim]; offsets [batch + 1] on the host.
   struct Sequence {
     Var values;

@@ -36,7 +36,7 @@ Var Add(const Var& a, const Var& b) {
     PAGODA_RETURN_IF_ERROR(pagoda::Add(tape.ctx(), a.value(), b.value(), y));
     return tape.Node(y, {a, b}, [a, b](const Tensor& dy) -> absl::Status {
       PAGODA_RETURN_IF_ERROR(PassGradient(a, 1.0f, dy));
-      return PassGradient(b, 1.0f, dy);
+      return b.tape().TakeGrad(b, dy);
     });
   });
 }
@@ -47,8 +47,8 @@ Var Subtract(const Var& a, const Var& b) {
     PAGODA_RETURN_IF_ERROR(AxpBy(tape.ctx(), 1.0f, a.value(), 0.0f, y));
     PAGODA_RETURN_IF_ERROR(AxpBy(tape.ctx(), -1.0f, b.value(), 1.0f, y));
     return tape.Node(y, {a, b}, [a, b](const Tensor& dy) -> absl::Status {
-      PAGODA_RETURN_IF_ERROR(PassGradient(a, 1.0f, dy));
-      return PassGradient(b, -1.0f, dy);
+      PAGODA_RETURN_IF_ERROR(PassGradient(b, -1.0f, dy));
+      return a.tape().TakeGrad(a, dy);
     });
   });
 }
@@ -81,9 +81,9 @@ Var AddRowVector(const Var& x, const Var& v) {
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
     PAGODA_RETURN_IF_ERROR(pagoda::AddRowVector(tape.ctx(), x.value(), v.value(), y));
     return tape.Node(y, {x, v}, [x, v](const Tensor& dy) -> absl::Status {
-      PAGODA_RETURN_IF_ERROR(PassGradient(x, 1.0f, dy));
-      return AddGradient(
-          v, [&](const Tensor& dv, float beta) { return SumRows(v.tape().ctx(), dy, beta, dv); });
+      PAGODA_RETURN_IF_ERROR(AddGradient(
+          v, [&](const Tensor& dv, float beta) { return SumRows(v.tape().ctx(), dy, beta, dv); }));
+      return x.tape().TakeGrad(x, dy);
     });
   });
 }

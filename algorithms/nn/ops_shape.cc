@@ -35,11 +35,8 @@ Var Reshape(const Var& x, const Shape& shape) {
       return absl::InvalidArgumentError(
           absl::StrCat("shape ", ShapeString(x.shape()), " does not fit ", ShapeString(shape)));
     }
-    return tape.Node(x.value().Reshape(shape), {x}, [x](const Tensor& dy) {
-      return AddGradient(x, [&](const Tensor& dx, float beta) {
-        return AxpBy(x.tape().ctx(), 1.0f, dy.Reshape(x.shape()), beta, dx);
-      });
-    });
+    return tape.Node(x.value().Reshape(shape), {x},
+                     [x](const Tensor& dy) { return x.tape().TakeGrad(x, dy.Reshape(x.shape())); });
   });
 }
 

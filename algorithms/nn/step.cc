@@ -41,6 +41,45 @@ class IndexUpload {
   int64_t next_ = 0;
 };
 
+// Rows on the host, `stride` floats apart.
+template <typename T>
+struct HostRows {
+  T* first;
+  int64_t stride;
+};
+
+void CopyColumns(HostRows<const float> from, HostRows<float> to, int64_t num_rows, int64_t width) {
+  for (int64_t r = 0; r < num_rows; ++r) {
+    std::copy_n(from.first + r * from.stride, width, to.first + r * to.stride);
+  }
+}
+
+void AddColumns(HostRows<const float> from, HostRows<float> to, int64_t num_rows, int64_t width) {
+  for (int64_t r = 0; r < num_rows; ++r) {
+    for (int64_t c = 0; c < width; ++c) {
+      to.first[r * to.stride + c] += from.first[r * from.stride + c];
+    }
+  }
+}
+
+// Columns [begin, end) of the rows of a group, as one leaf of the tape.
+struct RowPart {
+  int group = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+  Var leaf;
+
+  int64_t width() const { return end - begin; }
+};
+
+// What a lookup has uploaded and returned so far.
+struct LookupState {
+  bool uploaded = false;
+  EmbeddingBagIndex bag;  // Pooled.
+  nn::RowGather gather;   // Sequence.
+  std::vector<std::pair<const RowPart*, Var>> results;
+};
+
 class StepImpl final : public ModelStep, public ForwardInput {
  public:
   StepImpl(Context& ctx, const Declaration& declaration, ParameterSet& parameters,
@@ -50,7 +89,6 @@ class StepImpl final : public ModelStep, public ForwardInput {
         parameters_(parameters),
         input_(input),
         tape_(ctx),
-        group_rows_(input.batch->row_groups.size()),
         lookups_(declaration.lookups.size()),
         dense_parameters_(declaration.dense.size()) {}
 
@@ -60,6 +98,7 @@ class StepImpl final : public ModelStep, public ForwardInput {
   int64_t batch_size() const override { return input_.batch->batch.size; }
   bool training() const override { return input_.training; }
   Var Lookup(LookupHandle handle) override;
+  Var LookupColumns(LookupHandle handle, int64_t begin, int64_t end) override;
   Sequence LookupSequence(LookupHandle handle) override;
   Var Dense() override;
   Var Parameter(DenseHandle handle) override;
@@ -83,20 +122,28 @@ class StepImpl final : public ModelStep, public ForwardInput {
   bool IsFrozen(int table) const {
     return !input_.frozen_tables.empty() && input_.frozen_tables[static_cast<size_t>(table)];
   }
-  // The rows of a group on the device, uploaded when first asked for.
-  absl::StatusOr<Var> GroupRows(int group);
-  absl::StatusOr<Var> MakeLookup(const LookupIndex& index, bool sequence);
-  Var CachedLookup(LookupHandle handle, bool sequence);
+  const RowGroup& Group(int group) const {
+    return input_.batch->row_groups[static_cast<size_t>(group)];
+  }
+  // The part's rows on the device, uploaded when first asked for.
+  absl::StatusOr<const RowPart*> GetRows(int group, int64_t begin, int64_t end);
+  absl::StatusOr<Tensor> UploadRows(const RowPart& part);
+  absl::Status UploadIndex(const LookupIndex& index, bool sequence, LookupState* state);
+  absl::StatusOr<Var> MakeLookup(size_t lookup, int64_t begin, int64_t end);
+  Var LookupOrFail(LookupHandle handle, bool sequence, int64_t begin, int64_t end);
   Var HostLeaf(const std::vector<float>& values, Var* cache);
-  absl::StatusOr<std::vector<float>> ToHost(const Var& var);
+  absl::StatusOr<std::vector<float>> ToHost(const Tensor& tensor);
+  absl::StatusOr<std::vector<float>> ToHost(const Var& var) {
+    return var.valid() ? ToHost(var.value()) : std::vector<float>();
+  }
 
   Context& ctx_;
   const Declaration& declaration_;
   ParameterSet& parameters_;
   const StepInput input_;
   Tape tape_;
-  std::vector<Var> group_rows_;        // Per row group.
-  std::vector<Var> lookups_;           // Per lookup.
+  std::vector<std::unique_ptr<RowPart>> row_parts_;
+  std::vector<LookupState> lookups_;   // Per LookupDecl.
   std::vector<Var> dense_parameters_;  // Per DenseDecl.
   Var dense_, labels_, weights_;
   ForwardOutput output_;
@@ -147,71 +194,112 @@ absl::Status StepImpl::Run(const Model& model) {
   return CheckOutput();
 }
 
-absl::StatusOr<Var> StepImpl::GroupRows(int group) {
-  Var& cached = group_rows_[static_cast<size_t>(group)];
-  if (cached.valid()) return cached;
+absl::StatusOr<Tensor> StepImpl::UploadRows(const RowPart& part) {
   const PreparedBatch& batch = *input_.batch;
-  const RowGroup& rows = batch.row_groups[static_cast<size_t>(group)];
-  PAGODA_ASSIGN_OR_RETURN(Tensor tensor, ctx_.Empty({rows.num_rows, rows.dim}));
-  bool learns = false;
-  for (int table : rows.tables) {
+  const RowGroup& group = Group(part.group);
+  PAGODA_ASSIGN_OR_RETURN(Tensor tensor, ctx_.Empty({group.num_rows, part.width()}));
+  std::vector<float> columns;  // Of one table, when the part is not the whole row.
+  for (int table : group.tables) {
     const size_t t = static_cast<size_t>(table);
-    learns = learns || !IsFrozen(table);
     const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[t].size());
     if (num_rows == 0) continue;
+    const float* source = input_.rows[t];
+    if (part.width() != group.dim) {
+      columns.resize(static_cast<size_t>(num_rows * part.width()));
+      CopyColumns({source + part.begin, group.dim}, {columns.data(), part.width()}, num_rows,
+                  part.width());
+      source = columns.data();
+    }
     const int64_t first = batch.table_rows[t].first_row;
     PAGODA_RETURN_IF_ERROR(
-        ctx_.CopyFromHost(input_.rows[t], num_rows * rows.dim * static_cast<int64_t>(sizeof(float)),
+        ctx_.CopyFromHost(source, num_rows * part.width() * static_cast<int64_t>(sizeof(float)),
                           tensor.Rows(first, first + num_rows)));
   }
-  cached = tape_.Leaf(std::move(tensor), input_.training && learns);
-  return cached;
+  return tensor;
 }
 
-absl::StatusOr<Var> StepImpl::MakeLookup(const LookupIndex& index, bool sequence) {
-  PAGODA_ASSIGN_OR_RETURN(const Var rows, GroupRows(index.group));
+absl::StatusOr<const RowPart*> StepImpl::GetRows(int group, int64_t begin, int64_t end) {
+  for (const auto& part : row_parts_) {
+    if (part->group == group && part->begin == begin && part->end == end) return part.get();
+  }
+  if (begin < 0 || begin >= end || end > Group(group).dim) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "columns [", begin, ", ", end, ") do not lie within rows of dimension ", Group(group).dim));
+  }
+  auto part = std::make_unique<RowPart>();
+  part->group = group;
+  part->begin = begin;
+  part->end = end;
+  PAGODA_ASSIGN_OR_RETURN(Tensor rows, UploadRows(*part));
+  bool learns = false;
+  for (int table : Group(group).tables) learns = learns || !IsFrozen(table);
+  part->leaf = tape_.Leaf(std::move(rows), input_.training && learns);
+  row_parts_.push_back(std::move(part));
+  return row_parts_.back().get();
+}
+
+absl::Status StepImpl::UploadIndex(const LookupIndex& index, bool sequence, LookupState* state) {
+  if (state->uploaded) return absl::OkStatus();
   PAGODA_ASSIGN_OR_RETURN(IndexUpload upload, IndexUpload::Create(ctx_, index));
-  const nn::RowSpan span{index.first_row, index.num_rows};
   if (sequence) {
-    nn::RowGather gather;
+    nn::RowGather& gather = state->gather;
     PAGODA_ASSIGN_OR_RETURN(gather.inverse, upload.Add(index.inverse));
     PAGODA_ASSIGN_OR_RETURN(gather.occurrence_offsets, upload.Add(index.occurrence_offsets));
     PAGODA_ASSIGN_OR_RETURN(gather.occurrences, upload.Add(index.occurrence_segments));
-    return nn::GatherRows(rows, span, gather);
+  } else {
+    EmbeddingBagIndex& bag = state->bag;
+    bag.batch = batch_size();
+    bag.num_features = index.num_features;
+    PAGODA_ASSIGN_OR_RETURN(bag.inverse, upload.Add(index.inverse));
+    PAGODA_ASSIGN_OR_RETURN(bag.offsets, upload.Add(index.offsets));
+    PAGODA_ASSIGN_OR_RETURN(bag.columns, upload.Add(index.columns));
+    PAGODA_ASSIGN_OR_RETURN(bag.pooling, upload.Add(index.pooling));
+    PAGODA_ASSIGN_OR_RETURN(bag.occurrence_offsets, upload.Add(index.occurrence_offsets));
+    PAGODA_ASSIGN_OR_RETURN(bag.occurrence_segments, upload.Add(index.occurrence_segments));
   }
-  EmbeddingBagIndex bag;
-  bag.batch = batch_size();
-  bag.num_features = index.num_features;
-  PAGODA_ASSIGN_OR_RETURN(bag.inverse, upload.Add(index.inverse));
-  PAGODA_ASSIGN_OR_RETURN(bag.offsets, upload.Add(index.offsets));
-  PAGODA_ASSIGN_OR_RETURN(bag.columns, upload.Add(index.columns));
-  PAGODA_ASSIGN_OR_RETURN(bag.pooling, upload.Add(index.pooling));
-  PAGODA_ASSIGN_OR_RETURN(bag.occurrence_offsets, upload.Add(index.occurrence_offsets));
-  PAGODA_ASSIGN_OR_RETURN(bag.occurrence_segments, upload.Add(index.occurrence_segments));
-  return nn::EmbeddingBag(rows, span, bag);
+  state->uploaded = true;
+  return absl::OkStatus();
 }
 
-Var StepImpl::CachedLookup(LookupHandle handle, bool sequence) {
+absl::StatusOr<Var> StepImpl::MakeLookup(size_t lookup, int64_t begin, int64_t end) {
+  const LookupIndex& index = input_.batch->lookups[lookup];
+  const bool sequence = declaration_.lookups[lookup].sequence;
+  LookupState& state = lookups_[lookup];
+  PAGODA_ASSIGN_OR_RETURN(const RowPart* part, GetRows(index.group, begin, end));
+  for (const auto& [made_of, result] : state.results) {
+    if (made_of == part) return result;
+  }
+  PAGODA_RETURN_IF_ERROR(UploadIndex(index, sequence, &state));
+  const nn::RowSpan span{index.first_row, index.num_rows};
+  const Var result = sequence ? nn::GatherRows(part->leaf, span, state.gather)
+                              : nn::EmbeddingBag(part->leaf, span, state.bag);
+  state.results.emplace_back(part, result);
+  return result;
+}
+
+Var StepImpl::LookupOrFail(LookupHandle handle, bool sequence, int64_t begin, int64_t end) {
   const size_t i = static_cast<size_t>(handle.index);
   PAGODA_CHECK(handle.index >= 0 && i < lookups_.size());
   PAGODA_CHECK(declaration_.lookups[i].sequence == sequence);
-  if (lookups_[i].valid() || !tape_.status().ok()) return lookups_[i];
-  absl::StatusOr<Var> made = MakeLookup(input_.batch->lookups[i], sequence);
-  if (made.ok()) {
-    lookups_[i] = *made;
-  } else {
-    tape_.Fail(WithContext(made.status(), absl::StrCat("lookup ", i)));
-  }
-  return lookups_[i];
+  if (!tape_.status().ok()) return Var();
+  absl::StatusOr<Var> result = MakeLookup(i, begin, end);
+  if (result.ok()) return *result;
+  tape_.Fail(WithContext(result.status(), absl::StrCat("lookup ", i)));
+  return Var();
 }
 
 Var StepImpl::Lookup(LookupHandle handle) {
-  return CachedLookup(handle, false);
+  const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(handle.index)];
+  return LookupOrFail(handle, false, 0, Group(index.group).dim);
+}
+
+Var StepImpl::LookupColumns(LookupHandle handle, int64_t begin, int64_t end) {
+  return LookupOrFail(handle, false, begin, end);
 }
 
 ForwardInput::Sequence StepImpl::LookupSequence(LookupHandle handle) {
-  return {CachedLookup(handle, true),
-          &input_.batch->lookups[static_cast<size_t>(handle.index)].offsets};
+  const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(handle.index)];
+  return {LookupOrFail(handle, true, 0, Group(index.group).dim), &index.offsets};
 }
 
 Var StepImpl::HostLeaf(const std::vector<float>& values, Var* cache) {
@@ -242,12 +330,11 @@ Var StepImpl::Parameter(DenseHandle handle) {
   return cached;
 }
 
-absl::StatusOr<std::vector<float>> StepImpl::ToHost(const Var& var) {
-  if (!var.valid()) return std::vector<float>();
-  std::vector<float> host(static_cast<size_t>(var.value().size()));
+absl::StatusOr<std::vector<float>> StepImpl::ToHost(const Tensor& tensor) {
+  std::vector<float> host(static_cast<size_t>(tensor.size()));
   if (host.empty()) return host;
   PAGODA_RETURN_IF_ERROR(
-      ctx_.CopyToHost(var.value(), host.data(), static_cast<int64_t>(host.size() * sizeof(float))));
+      ctx_.CopyToHost(tensor, host.data(), static_cast<int64_t>(host.size() * sizeof(float))));
   return host;
 }
 
@@ -291,17 +378,27 @@ absl::Status StepImpl::RowGradients(int table, float* host) {
   const size_t t = static_cast<size_t>(table);
   PAGODA_CHECK(table >= 0 && t < declaration_.tables.size());
   const PreparedBatch& batch = *input_.batch;
+  const int64_t dim = declaration_.tables[t].dim;
   const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[t].size());
-  const int64_t size = num_rows * declaration_.tables[t].dim;
-  if (size == 0) return absl::OkStatus();
-  const Var& rows = group_rows_[static_cast<size_t>(batch.table_rows[t].group)];
-  if (!rows.valid() || rows.grad().absent() || IsFrozen(table)) {
-    std::fill(host, host + size, 0.0f);
-    return absl::OkStatus();
+  const RowRange& range = batch.table_rows[t];
+  std::vector<const RowPart*> parts;
+  for (const auto& part : row_parts_) {
+    if (part->group == range.group && !part->leaf.grad().absent()) parts.push_back(part.get());
   }
-  const int64_t first = batch.table_rows[t].first_row;
-  return ctx_.CopyToHost(rows.grad().Rows(first, first + num_rows), host,
-                         size * static_cast<int64_t>(sizeof(float)));
+  const auto gradient = [&](const RowPart& part) {
+    return part.leaf.grad().Rows(range.first_row, range.first_row + num_rows);
+  };
+  if (num_rows > 0 && parts.size() == 1 && parts[0]->width() == dim && !IsFrozen(table)) {
+    return ctx_.CopyToHost(gradient(*parts[0]), host,
+                           num_rows * dim * static_cast<int64_t>(sizeof(float)));
+  }
+  std::fill(host, host + num_rows * dim, 0.0f);
+  if (IsFrozen(table)) return absl::OkStatus();
+  for (const RowPart* part : parts) {
+    PAGODA_ASSIGN_OR_RETURN(const std::vector<float> columns, ToHost(gradient(*part)));
+    AddColumns({columns.data(), part->width()}, {host + part->begin, dim}, num_rows, part->width());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

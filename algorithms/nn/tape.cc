@@ -64,6 +64,16 @@ absl::StatusOr<Tensor> Tape::GradOf(const Var& input, bool* first) {
   return entry.grad;
 }
 
+absl::Status Tape::TakeGrad(const Var& input, const Tensor& grad) {
+  PAGODA_CHECK(input.tape_ == this && grad.shape() == input.shape());
+  Entry& entry = entries_[static_cast<size_t>(input.index_)];
+  if (!entry.needs_grad) return absl::OkStatus();
+  if (entry.grad_written) return AxpBy(ctx_, 1.0f, grad, 1.0f, entry.grad);
+  entry.grad = grad;
+  entry.grad_written = true;
+  return absl::OkStatus();
+}
+
 absl::Status Tape::AddSeed(const Seed& seed) {
   if (!seed.var.needs_grad()) return absl::OkStatus();
   bool first = false;

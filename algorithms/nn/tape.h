@@ -78,6 +78,11 @@ class Tape {
   //   REQUIRES: input.needs_grad()
   absl::StatusOr<Tensor> GradOf(const Var& input, bool* first = nullptr);
 
+  // For BackwardFn: adds `grad` to the gradient of `input`, if it needs one. Takes
+  // over the tensor itself when there is nothing yet to add to, so the caller must
+  // not use its memory again: the cheap way to hand a node's own gradient on.
+  absl::Status TakeGrad(const Var& input, const Tensor& grad);
+
   // Runs backward from several scalars at once, each with d(total)/d(scalar) =
   // seed. Call once.
   //   the sticky status    an operation failed earlier

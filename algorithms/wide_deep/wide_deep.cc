@@ -32,7 +32,7 @@ class WideDeep : public Model {
     const Var hidden = deep_.Apply(input, inputs_.Apply(input));
     const Var deep = nn::Reshape(out_.Apply(input, hidden), {input.batch_size()});
     ForwardOutput output = nn::BinaryOutput(input, nn::Add(wide, deep));
-    nn::AddL2(input, inputs_.Embeddings(input), l2_, &output);
+    nn::AddL2(input, {inputs_.Embeddings(input)}, l2_, &output);
     return output;
   }
 

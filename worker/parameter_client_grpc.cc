@@ -97,6 +97,11 @@ class GrpcClient final : public ParameterClient {
   std::vector<std::shared_ptr<proto::PushRequest>> BuildPushes(Step step,
                                                                std::span<const TablePush> tables,
                                                                float learning_rate_factor);
+  // ABORTED by one server means that the job is over: no need to wait for the others.
+  void FinishPart(FanIn& fan_in, size_t shard, absl::Status answer) {
+    if (absl::IsAborted(answer)) Fail(answer);
+    fan_in.Finish(shard, std::move(answer));
+  }
   // RESOURCE_EXHAUSTED when a message would be over the limit: found here, it costs no retry.
   absl::Status CheckMessageBytes(size_t bytes, size_t shard) const;
 
@@ -252,7 +257,7 @@ void GrpcClient::Pull(std::vector<TablePull> tables, Step after_step, Done done)
         [this, fan_in, shard, part = std::move(parts[shard])](absl::Status answer,
                                                               proto::PullReply& reply) {
           if (answer.ok()) answer = TakeReply(shard, part, reply);
-          fan_in->Finish(shard, std::move(answer));
+          FinishPart(*fan_in, shard, std::move(answer));
         });
   }
 }
@@ -312,8 +317,8 @@ void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_r
   for (size_t shard = 0; shard < links_.size(); ++shard) {
     links_[shard]->Call<proto::PushRequest, proto::PushReply>(
         [](Async* async, auto... arguments) { async->Push(arguments...); }, requests[shard], {},
-        [fan_in, shard](absl::Status answer, proto::PushReply&) {
-          fan_in->Finish(shard, std::move(answer));
+        [this, fan_in, shard](absl::Status answer, proto::PushReply&) {
+          FinishPart(*fan_in, shard, std::move(answer));
         });
   }
 }

@@ -220,9 +220,10 @@ absl::Status StoreDirectory::MoveOldState() {
   PAGODA_RETURN_IF_ERROR(
       fs_->ReplaceFile(set_aside_ + "/CURRENT", FormatCurrent(old_state_, "", "")));
   PAGODA_RETURN_IF_ERROR(fs_->SyncDirectory(ParentDirectory(set_aside_)));
-  old_state_.clear();
-  set_aside_.clear();
-  return WriteCurrent();
+  const std::string moved = std::exchange(old_state_, "");
+  const absl::Status written = WriteCurrent();
+  if (!written.ok()) old_state_ = moved;
+  return written;
 }
 
 }  // namespace pagoda

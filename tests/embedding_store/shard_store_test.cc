@@ -2,10 +2,9 @@
 #include "embedding_store/shard_store.h"
 
 #include <catch2/catch.hpp>
-#include <cmath>
-#include <limits>
-#include <numeric>
+#include <filesystem>
 
+#include "embedding_store/table_registry.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -97,6 +96,117 @@ TEST_CASE("a cut can be verified, opened and restored") {
   CHECK(store->sequence() == 20);
   auto aside = OpenStore(MakeStore(scratch / "newer"));
   CHECK(HashOfStore(*aside) == newer);
+}
+
+TEST_CASE("options out of range are refused by name") {
+  ScratchDirectory scratch;
+  StoreOptions options = MakeStore("");
+  CHECK(absl::IsInvalidArgument(EmbeddingStore::Open(options).status()));
+  options = MakeStore(scratch / "store");
+  options.memory_bytes = (16 << 20) - 1;
+  const absl::Status memory = EmbeddingStore::Open(options).status();
+  CHECK(absl::IsInvalidArgument(memory));
+  CHECK_THAT(std::string(memory.message()), Contains("memory_bytes"));
+  options = MakeStore(scratch / "store");
+  options.log_bytes_max = 1000;
+  CHECK_THAT(std::string(EmbeddingStore::Open(options).status().message()),
+             Contains("log_bytes_max"));
+  CHECK_FALSE(std::filesystem::exists(scratch / "store"));
+}
+
+TEST_CASE("a table opened with other settings is refused in words, also after reopening") {
+  ScratchDirectory scratch;
+  const TableOptions table = MakeTable("t", 4, Kind::kAdagrad);
+  for (int round = 0; round < 2; ++round) {
+    auto store = OpenStore(MakeStore(scratch / "store"));
+    CHECK(OpenTableOf(*store, table) == 0);
+    TableOptions other = table;
+    other.dim = 8;
+    const absl::Status dim = store->OpenTable(other).status();
+    CHECK(absl::IsFailedPrecondition(dim));
+    CHECK_THAT(std::string(dim.message()), Contains("dim = 4") && Contains("8"));
+    other = table;
+    other.optimizer.kind = Kind::kAdam;
+    const absl::Status kind = store->OpenTable(other).status();
+    CHECK(absl::IsFailedPrecondition(kind));
+    CHECK_THAT(std::string(kind.message()), Contains("adagrad") && Contains("adam"));
+    other = table;
+    other.name = "";
+    CHECK(absl::IsInvalidArgument(store->OpenTable(other).status()));
+    other = table;
+    other.optimizer.learning_rate = 0.5f;
+    CHECK(OpenTableOf(*store, other) == 0);
+    CHECK(store->tables().at(0).optimizer.learning_rate == 0.5f);
+  }
+}
+
+TEST_CASE("one process, one store: a second opening is refused") {
+  ScratchDirectory scratch;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  const absl::Status second = EmbeddingStore::Open(MakeStore(scratch / "store")).status();
+  CHECK(absl::IsFailedPrecondition(second));
+  CHECK_THAT(std::string(second.message()), Contains("in use"));
+  StoreOptions reader = MakeStore(scratch / "store");
+  reader.read_only = true;
+  CHECK(absl::IsFailedPrecondition(EmbeddingStore::Open(reader).status()));
+  CHECK(absl::IsNotFound(EmbeddingStore::Open([&] {
+                           StoreOptions nothing = MakeStore(scratch / "nothing");
+                           nothing.read_only = true;
+                           return nothing;
+                         }())
+                             .status()));
+}
+
+TEST_CASE("a scan stops when told, merges memory over disk, and agrees with Get and Stat") {
+  ScratchDirectory scratch;
+  const std::vector<TableOptions> tables = {MakeTable("a", 2, Kind::kAdagrad),
+                                            MakeTable("b", 1, Kind::kSgd)};
+  StoreOracle oracle(tables);
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  for (const TableOptions& table : tables) OpenTableOf(*store, table);
+  for (uint64_t n = 1; n <= 6; ++n) {
+    const TestPush push = RandomPush(tables, 4, n, 100, 200);
+    oracle.Push(push);
+    REQUIRE(Apply(*store, push).ok());
+    if (n == 3) REQUIRE(store->Cut(scratch / "cut").ok());  // Puts rows on disk.
+  }
+  int seen = 0;
+  REQUIRE(store->Scan([&](uint32_t, const StoredRow&) { return ++seen < 10; }).ok());
+  CHECK(seen == 10);
+  CHECK(oracle.Compare(*store) == "");
+  for (const auto& [key, row] : oracle.rows()) {
+    const auto found = store->Get(key.first, key.second);
+    REQUIRE(found.ok());
+    REQUIRE(found->weights == row.weights);
+    REQUIRE(found->slots == row.slots);
+  }
+  const auto stat = store->Stat();
+  REQUIRE(stat.ok());
+  CHECK((*stat)[0].rows + (*stat)[1].rows == oracle.rows().size());
+  CHECK((*stat)[0].bytes_memory > 0);
+  CHECK((*stat)[0].bytes_disk > 0);
+}
+
+TEST_CASE("a lost registry or database is DATA_LOSS, not an empty store") {
+  ScratchDirectory scratch;
+  {
+    auto store = OpenStore(MakeStore(scratch / "store"));
+    OpenTableOf(*store, MakeTable("t", 1, Kind::kSgd));
+    REQUIRE(Apply(*store, {{{0, {1}, {1.0f}}}, 1, 1.0f}).ok());
+  }
+  const std::string state = scratch / "store/state-000001";
+  SECTION("registry") {
+    std::filesystem::remove(state + "/REGISTRY");
+    CHECK(absl::IsNotFound(EmbeddingStore::Open(MakeStore(scratch / "store")).status()));
+  }
+  SECTION("older registry") {
+    REQUIRE(WriteTableRegistry(FileSystem::Real(), state + "/REGISTRY", {}).ok());
+    CHECK(absl::IsDataLoss(EmbeddingStore::Open(MakeStore(scratch / "store")).status()));
+  }
+  SECTION("database") {
+    std::filesystem::remove_all(state + "/rocksdb");
+    CHECK(absl::IsDataLoss(EmbeddingStore::Open(MakeStore(scratch / "store")).status()));
+  }
 }
 
 }  // namespace

@@ -1,0 +1,141 @@
+#include "embedding_store/shard_checkpoint.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "embedding_store/table_registry.h"
+#include "tests/embedding_store/faulty_file_system.h"
+#include "tests/embedding_store/store_fixture.h"
+
+namespace pagoda {
+namespace {
+
+using Catch::Contains;
+namespace stdfs = std::filesystem;
+
+std::unique_ptr<RocksTier> TierWithRows(const ScratchDirectory& scratch) {
+  RocksTierOptions options;
+  options.directory = scratch / "rocksdb";
+  options.run_directory = scratch / "flush";
+  options.create = true;
+  auto tier = RocksTier::Open(options);
+  REQUIRE(tier.ok());
+  auto run = (*tier)->NewRun();
+  REQUIRE(run.ok());
+  REQUIRE((*run)->Add(RowKey::Of(0, 1), "value").ok());
+  REQUIRE((*run)->Commit({5, 5, {1}}).ok());
+  return *std::move(tier);
+}
+
+CutContents Contents() {
+  return {5, 1, {MakeTable("t", 4, SparseOptimizerKind::kAdagrad)}};
+}
+
+TEST_CASE("a cut reads back, and every changed, short or missing file is named") {
+  ScratchDirectory scratch;
+  FileSystem* fs = FileSystem::Real();
+  auto tier = TierWithRows(scratch);
+  const auto cut = WriteShardCut(fs, tier.get(), Contents(), scratch / "cut");
+  INFO(cut.status());
+  REQUIRE(cut.ok());
+  CHECK(cut->sequence == 5);
+  CHECK(cut->rows == 1);
+  CHECK(absl::IsAlreadyExists(WriteShardCut(fs, tier.get(), Contents(), scratch / "cut").status()));
+  const auto read = ReadShardCut(fs, scratch / "cut", true);
+  REQUIRE(read.ok());
+  CHECK(read->checksum == cut->checksum);
+  CHECK(absl::IsNotFound(ReadShardCut(fs, scratch / "no-cut", true).status()));
+
+  int files = 0;
+  for (const auto& entry : stdfs::recursive_directory_iterator(scratch / "cut")) {
+    if (!entry.is_regular_file()) continue;
+    const std::string path = entry.path().string();
+    CAPTURE(path);
+    ++files;
+    // A copy, so that the link's other end stays good.
+    const std::string bytes = *fs->ReadAll(path);
+    auto status_with = [&](const std::string& content) {
+      stdfs::remove(path);
+      std::ofstream(path, std::ios::binary) << content;
+      return ReadShardCut(fs, scratch / "cut", true).status();
+    };
+    std::string changed = bytes;
+    changed[changed.size() / 2] ^= 1;
+    for (const absl::Status& status : {status_with(changed), status_with(bytes + "x"),
+                                       status_with(bytes.substr(0, bytes.size() - 1))}) {
+      CHECK((absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)));
+      CHECK_THAT(std::string(status.message()), Contains(path));
+    }
+    CHECK(status_with(bytes).ok());
+    stdfs::remove(path);
+    const absl::Status missing = ReadShardCut(fs, scratch / "cut", true).status();
+    const bool manifest =
+        entry.path().filename() == "MANIFEST" && entry.path().parent_path().filename() == "cut";
+    CHECK(missing.code() == (manifest ? absl::StatusCode::kNotFound : absl::StatusCode::kDataLoss));
+    std::ofstream(path, std::ios::binary) << bytes;
+  }
+  CHECK(files >= 5);
+}
+
+TEST_CASE("another manifest version is refused as such") {
+  ScratchDirectory scratch;
+  stdfs::create_directories(scratch / "cut");
+  std::ofstream(scratch / "cut/MANIFEST") << WithChecksumLine("pagoda-cut 7\n");
+  const absl::Status status = ReadShardCut(FileSystem::Real(), scratch / "cut", false).status();
+  CHECK(absl::IsFailedPrecondition(status));
+  CHECK_THAT(std::string(status.message()), Contains("pagoda-cut 7"));
+}
+
+TEST_CASE("a cut is complete or absent, wherever the process dies or power is lost") {
+  ScratchDirectory scratch;
+  auto tier = TierWithRows(scratch);
+  bool done = false;
+  for (int64_t calls = 0; calls < 60 && !done; ++calls) {
+    CAPTURE(calls);
+    const std::string directory = scratch / ("cut-" + std::to_string(calls));
+    FaultyFileSystem fs;
+    fs.StopAfter(calls);
+    done = WriteShardCut(&fs, tier.get(), Contents(), directory).ok();
+    fs.LosePower();
+    const absl::Status read =
+        ReadShardCut(FileSystem::Real(), directory, /*all_files=*/true).status();
+    CAPTURE(read);
+    REQUIRE((read.ok() || absl::IsNotFound(read)));
+    if (done) REQUIRE(read.ok());
+    // What was left does not stand in the way of a second try.
+    if (!read.ok()) {
+      REQUIRE(WriteShardCut(FileSystem::Real(), tier.get(), Contents(), directory).ok());
+    }
+  }
+  CHECK(done);
+}
+
+TEST_CASE("a copied cut shares row files and nothing that changes") {
+  ScratchDirectory scratch;
+  FileSystem* fs = FileSystem::Real();
+  auto tier = TierWithRows(scratch);
+  REQUIRE(WriteShardCut(fs, tier.get(), Contents(), scratch / "cut").ok());
+  tier.reset();
+  stdfs::create_directories(scratch / "state");
+  REQUIRE(CopyShardCut(fs, scratch / "cut", scratch / "state").ok());
+  for (const auto& entry : stdfs::recursive_directory_iterator(scratch / "state")) {
+    if (!entry.is_regular_file()) continue;
+    CAPTURE(entry.path().string());
+    const bool rows = entry.path().extension() == ".sst";
+    CHECK((stdfs::hard_link_count(entry.path()) > 1) == rows);
+  }
+  RocksTierOptions options;
+  options.directory = scratch / "state/rocksdb";
+  options.run_directory = scratch / "state/flush";
+  auto copy = RocksTier::Open(options);
+  REQUIRE(copy.ok());
+  auto run = (*copy)->NewRun();
+  REQUIRE(run.ok());
+  REQUIRE((*run)->Add(RowKey::Of(0, 2), "other").ok());
+  REQUIRE((*run)->Commit({9, 9, {2}}).ok());
+  CHECK(ReadShardCut(fs, scratch / "cut", true).ok());
+}
+
+}  // namespace
+}  // namespace pagoda

@@ -11,7 +11,6 @@ find_package(ZLIB REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
-pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
 # oneDNN's CMake config demands OpenCL headers that nothing here uses.
 find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
 find_library(DNNL_LIBRARY dnnl REQUIRED)
@@ -19,7 +18,6 @@ if(PAGODA_GRPC)
   find_package(gRPC REQUIRED CONFIG)
   find_package(CLI11 REQUIRED CONFIG)
   find_package(tomlplusplus REQUIRED CONFIG)
-  find_package(prometheus-cpp REQUIRED CONFIG)
 endif()
 
 # CUDA: found, or absent without complaint. The kernels themselves come with the

@@ -12,7 +12,7 @@ build_packages=(
   ca-certificates git g++ cmake ninja-build ccache pkg-config
   protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libgrpc++-dev libabsl-dev
   librocksdb-dev libgloo-dev libspdlog-dev catch2 libcli11-dev libtomlplusplus-dev
-  prometheus-cpp-dev libdnnl-dev libopenblas-pthread-dev
+  libdnnl-dev
   zlib1g-dev libzstd-dev libxxhash-dev
 )
 test_packages=(python3 clang-format iproute2 procps)

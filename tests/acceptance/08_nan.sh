@@ -3,7 +3,7 @@
 # and line.
 . "$(dirname "$0")/lib.sh"
 build
-zcat tests/data/adult/adult.data.gz | grep -v '^$' | head -n 4000 > "$SCRATCH/clean.csv"
+zcat tests/data/adult/adult.data.gz | awk 'NF && ++n <= 4000' > "$SCRATCH/clean.csv"
 awk 'NR == 3001 {sub(/^[^,]*/, "nan")} {print}' "$SCRATCH/clean.csv" > "$SCRATCH/planted.csv"
 run() {  # run FILE OUTPUT STEPS
   "$PAGODA" train algorithms/dnn/job.toml --set data.files="$1" --set data.shuffle_rows=0 \

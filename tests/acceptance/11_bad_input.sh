@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 build
 job=algorithms/dnn/job.toml
-zcat tests/data/adult/adult.data.gz | grep -v '^$' | head -n 2000 > "$SCRATCH/good.csv"
+zcat tests/data/adult/adult.data.gz | awk 'NF && ++n <= 2000' > "$SCRATCH/good.csv"
 checks=0
 
 train() {  # train OUTPUT OPTIONS...
@@ -31,7 +31,7 @@ planted() {  # planted NAME AWK-PROGRAM: good.csv with line 1001 changed
 refused "missing file" "no_such_file" train a --set data.files="$SCRATCH/no_such_file.csv"
 : > "$SCRATCH/empty.csv"
 refused "empty file" "empty.csv.*empty" train a --set data.files="$SCRATCH/empty.csv"
-gzip -c "$SCRATCH/good.csv" | head -c 20000 > "$SCRATCH/truncated.csv.gz"
+gzip -c "$SCRATCH/good.csv" > "$SCRATCH/whole.gz"; head -c 20000 "$SCRATCH/whole.gz" > "$SCRATCH/truncated.csv.gz"
 refused "truncated .gz" "truncated.csv.gz" \
   train a --set data.files="$SCRATCH/truncated.csv.gz" --set train.steps_max=0
 planted short 'NF = 14; $0 = $0'

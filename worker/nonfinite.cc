@@ -168,8 +168,8 @@ std::string DescribeNonFiniteDense(const ParameterSet& parameters, int64_t eleme
     const DenseDecl& decl = parameters.decls()[i];
     const int64_t begin = parameters.offset(DenseHandle{static_cast<int>(i)});
     if (element < begin || element >= begin + NumElements(decl.shape)) continue;
-    return absl::StrCat(decl.trainable ? "the gradient of '" : "the running statistic '",
-                        decl.name, "' is ", value);
+    return absl::StrCat(decl.trainable ? "the gradient of '" : "the running statistic '", decl.name,
+                        "' is ", value);
   }
   return absl::StrCat("a dense gradient is ", value);
 }

@@ -37,7 +37,7 @@ struct PrefetchedBatch {
 struct PrefetchOptions {
   ReaderOptions reader;
   ReaderPosition start;
-  OpenReaderFn open_reader;  // Empty: BatchReader::Open.
+  OpenReaderFn open_reader;                  // Empty: BatchReader::Open.
   const Declaration* declaration = nullptr;  // Must outlive the prefetcher.
   int64_t batches_ahead = 4;                 // > 0: held ready beside the one in the making.
   bool find_repeats = false;

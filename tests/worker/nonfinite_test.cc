@@ -107,9 +107,9 @@ TEST_CASE("a value whose variance overflows does not spoil batch norm's statisti
 TEST_CASE("a NaN that batch norm spreads over the batch is still traced to its sample") {
   TemporaryDirectory dir;
   WriteWorld(dir / "train.csv", {});
-  TrainerOptions options =
-      SpoiltJob(dir.path(), "out", "deepfm",
-                [](Batch& batch, int64_t row) { batch.dense[static_cast<size_t>(row)] = kNan; });
+  TrainerOptions options = SpoiltJob(dir.path(), "out", "deepfm", [](Batch& batch, int64_t row) {
+    batch.dense[static_cast<size_t>(row)] = kNan;
+  });
   REQUIRE(options.model_options.Set("batch_norm", true).ok());
   REQUIRE_THAT(FailsAtStep12(options, 1), Contains("from " + (dir / "train.csv:706") + ";"));
 }

@@ -1,108 +1,32 @@
 // The reader against a plain reimplementation: order, sharding, resuming, threads,
-// compression, bad rows.
+// compression. Errors: batch_reader_errors_test.cc.
 #include "worker/batch_reader.h"
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/hash.h"
 #include "base/random.h"
-#include "tests/worker/data_files.h"
+#include "tests/worker/reader_rows.h"
 
 namespace pagoda {
 namespace {
 
 using testing::DataDir;
+using testing::FileText;
 using testing::Gzip;
+using testing::OptionsFor;
+using testing::ReadAllBatches;
+using testing::RowText;
+using testing::Seen;
 using testing::Zstd;
-
-// Row i of every generated file has this in its columns, so that a batch tells which
-// rows it holds: id is the row's number over all files.
-std::string RowText(int64_t i) {
-  return absl::StrCat(i, ",", i % 7, ",", i % 2, ",g", i % 5);
-}
-
-std::string FileText(int64_t begin, int64_t end, bool header = true) {
-  std::string text = header ? "id,x,y,g\n" : "";
-  for (int64_t i = begin; i < end; ++i) text += RowText(i) + "\n";
-  return text;
-}
-
-FeatureSchema IdSchema() {
-  FeatureSchema schema;
-  schema.features.resize(2);
-  schema.features[0].name = "id";
-  schema.features[0].kind = FeatureKind::kId;
-  schema.features[1].name = "x";
-  schema.features[1].kind = FeatureKind::kNumeric;
-  schema.label = "y";
-  schema.group = "g";
-  return schema;
-}
-
-ReaderOptions OptionsFor(std::vector<std::string> files, int64_t batch_size) {
-  ReaderOptions options;
-  options.data.files = std::move(files);
-  options.schema = IdSchema();
-  options.batch_size = batch_size;
-  return options;
-}
-
-std::unique_ptr<BatchReader> Open(const ReaderOptions& options, const ReaderPosition& start = {}) {
-  absl::StatusOr<std::unique_ptr<BatchReader>> reader = BatchReader::Open(options, start);
-  INFO(reader.status());
-  REQUIRE(reader.ok());
-  return std::move(*reader);
-}
-
-struct Seen {
-  std::vector<int64_t> rows;
-  uint64_t first_sample = 0;
-  ReaderPosition after;
-  friend bool operator==(const Seen& a, const Seen& b) {
-    return a.rows == b.rows && a.first_sample == b.first_sample;
-  }
-};
-
-std::vector<int64_t> RowsOf(const Batch& batch) {
-  std::vector<int64_t> rows;
-  REQUIRE(batch.sparse.size() == 1);
-  REQUIRE(static_cast<int64_t>(batch.labels.size()) == batch.size);
-  REQUIRE(static_cast<int64_t>(batch.weights.size()) == batch.size);
-  REQUIRE(static_cast<int64_t>(batch.groups.size()) == batch.size);
-  REQUIRE(static_cast<int64_t>(batch.origins.size()) == batch.size);
-  REQUIRE(static_cast<int64_t>(batch.dense.size()) == batch.size);
-  REQUIRE(static_cast<int64_t>(batch.sparse[0].offsets.size()) == batch.size + 1);
-  for (size_t i = 0; i < static_cast<size_t>(batch.size); ++i) {
-    const int64_t row = static_cast<int64_t>(batch.sparse[0].ids[i]);
-    CHECK(batch.sparse[0].offsets[i + 1] == static_cast<int32_t>(i + 1));
-    CHECK(batch.dense[i] == static_cast<float>(row % 7));
-    CHECK(batch.labels[i] == static_cast<float>(row % 2));
-    CHECK(batch.weights[i] == 1.0f);
-    CHECK(batch.groups[i] == HashFeature("g", absl::StrCat("g", row % 5)));
-    rows.push_back(row);
-  }
-  return rows;
-}
-
-std::vector<Seen> ReadAllBatches(BatchReader& reader) {
-  std::vector<Seen> all;
-  for (;;) {
-    absl::StatusOr<std::optional<Batch>> batch = reader.Next();
-    INFO(batch.status());
-    REQUIRE(batch.ok());
-    if (!batch->has_value()) return all;
-    all.push_back(Seen{RowsOf(**batch), (*batch)->first_sample, reader.position()});
-  }
-}
-
-std::vector<Seen> ReadAllBatches(const ReaderOptions& options, const ReaderPosition& start = {}) {
-  return ReadAllBatches(*Open(options, start));
-}
 
 // The same order, the slow and obvious way. `files` holds the row numbers of each file.
 std::vector<std::vector<int64_t>> Oracle(const std::vector<std::vector<int64_t>>& files,
@@ -179,6 +103,65 @@ TEST_CASE("one worker reads the batches of the oracle") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("random options: all workers together read the oracle's batches, from anywhere") {
+  const DataDir dir;
+  for (uint64_t round = 0; round < 120; ++round) {
+    CAPTURE(round);
+    const RandomKey key{round};
+    uint64_t counter = 0;
+    const auto below = [&](uint64_t bound) {
+      return static_cast<int64_t>(RandomBelow(key, counter++, bound));
+    };
+    std::vector<std::string> paths;
+    std::vector<std::vector<int64_t>> rows;
+    int64_t next_row = 0;
+    const int64_t num_files = 1 + below(4);
+    for (int64_t f = 0; f < num_files; ++f) {
+      const int64_t size = f == 0 ? 20 + below(60) : below(40);
+      rows.push_back(Range(next_row, next_row + size));
+      std::string text = "id,x,y,g\r\n";
+      for (int64_t i = next_row; i < next_row + size; ++i) {
+        text += RowText(i) + (below(2) == 0 ? "\n" : "\r\n") + (below(9) == 0 ? "\n" : "");
+      }
+      if (below(2) == 0) text.resize(text.find_last_not_of("\r\n") + 1);  // No line end.
+      const int64_t kind = below(3);
+      paths.push_back(dir.Write(absl::StrCat("f", f),
+                                kind == 0 ? text : (kind == 1 ? Gzip(text) : Zstd(text))));
+      next_row += size;
+    }
+    ReaderOptions options = OptionsFor(paths, 1 + below(40));
+    options.data.shuffle_rows = below(3) == 0 ? 0 : 1 + below(80);
+    options.data.seed = static_cast<uint64_t>(below(1000));
+    options.data.split_begin = below(2) == 0 ? 0.0 : 0.3;
+    options.data.split_end = below(2) == 0 ? 1.0 : 0.8;
+    options.epochs = 1 + below(3);
+    options.drop_last = below(2) == 0;
+    options.num_workers = static_cast<int>(1 + below(4));
+    options.round_robin_batches = below(3) == 0;
+    options.num_parse_threads = static_cast<int>(1 + below(3));
+    options.batches_ahead = 1 + below(5);
+    const auto expected = Oracle(rows, options);
+    std::map<uint64_t, int64_t> by_sample;  // Global sample -> row.
+    for (options.rank = 0; options.rank < options.num_workers; ++options.rank) {
+      const std::vector<Seen> got = ReadAllBatches(options);
+      for (const Seen& seen : got) {
+        uint64_t sample = seen.first_sample;
+        for (const int64_t row : seen.rows) CHECK(by_sample.emplace(sample++, row).second);
+      }
+      if (got.empty()) continue;
+      const size_t cut = static_cast<size_t>(below(got.size()));
+      const std::vector<Seen> rest = ReadAllBatches(options, got[cut].after);
+      CHECK(std::equal(rest.begin(), rest.end(), got.begin() + static_cast<int64_t>(cut) + 1,
+                       got.end()));
+    }
+    std::vector<int64_t> joined, flat;
+    for (const auto& [sample, row] : by_sample) joined.push_back(row);
+    for (const auto& batch : expected) flat.insert(flat.end(), batch.begin(), batch.end());
+    CHECK(joined == flat);
+    CHECK((by_sample.empty() || by_sample.rbegin()->first + 1 == by_sample.size()));
   }
 }
 
@@ -389,7 +372,7 @@ TEST_CASE("progress grows to 1") {
   ReaderOptions options = OptionsFor(files.paths, 10);
   options.data.shuffle_rows = 30;
   options.epochs = 2;
-  const auto reader = Open(options);
+  const auto reader = testing::Open(options);
   double before = reader->progress();
   CHECK(before == 0.0);
   for (;;) {
@@ -402,6 +385,25 @@ TEST_CASE("progress grows to 1") {
   CHECK(before == Approx(1.0));
 }
 
+TEST_CASE("a reader that nobody asks stops reading") {
+  const DataDir dir;
+  const std::string path = dir.Write("a.csv", FileText(0, 300000));
+  ReaderOptions options = OptionsFor({path}, 100);
+  options.batches_ahead = 2;
+  const auto is_open = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code ignored;
+      if (std::filesystem::read_symlink(entry.path(), ignored) == path) return true;
+    }
+    return false;
+  };
+  const auto reader = testing::Open(options);
+  REQUIRE(reader->Next().ok());
+  // Reading all of it takes a few hundredths of a second; the file would be closed.
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  CHECK(is_open());
+}
+
 TEST_CASE("destroying a reader at any moment does not hang") {
   const ThreeFiles files;
   for (int reads = 0; reads < 12; ++reads) {
@@ -411,170 +413,10 @@ TEST_CASE("destroying a reader at any moment does not hang") {
       options.num_parse_threads = threads;
       options.batches_ahead = 2;
       options.epochs = 1000000;
-      const auto reader = Open(options);
+      const auto reader = testing::Open(options);
       for (int i = 0; i < reads; ++i) REQUIRE(reader->Next().ok());
     }
   }
-}
-
-TEST_CASE("a bad row fails with file, line and column, after the batches before it") {
-  const DataDir dir;
-  std::string text = FileText(0, 100);
-  const size_t at = text.find(RowText(64));
-  text.replace(at, RowText(64).size(), "64,nan,0,g4");
-  const std::string path = dir.Write("a.csv", text);
-  ReaderOptions options = OptionsFor({path}, 10);
-  for (const int threads : {1, 2, 8}) {
-    options.num_parse_threads = threads;
-    const auto reader = Open(options);
-    for (int i = 0; i < 6; ++i) REQUIRE(reader->Next().ok());
-    const absl::Status error = reader->Next().status();
-    CHECK(error.code() == absl::StatusCode::kInvalidArgument);
-    CHECK(error.message() == absl::StrCat(path, ":66:2: field 'x' is not finite: 'nan'"));
-    CHECK(reader->Next().status() == error);
-    CHECK(reader->position().global_sample == 60);
-  }
-}
-
-TEST_CASE("skipped rows are counted, keep their place, and have a limit") {
-  const DataDir dir;
-  std::string text = "id,x,y,g\n";
-  for (int64_t i = 0; i < 60; ++i) {
-    text += i % 10 == 3 ? absl::StrCat(i, ",x4,0,g\n") : RowText(i) + "\n";
-  }
-  const std::string path = dir.Write("a.csv", text);
-  ReaderOptions options = OptionsFor({path}, 20);
-  options.data.on_bad_row = "skip";
-  options.data.bad_rows_max = 6;
-  const auto reader = Open(options);
-  const std::vector<Seen> got = ReadAllBatches(*reader);
-  REQUIRE(got.size() == 3);
-  CHECK(reader->bad_rows() == 6);
-  for (size_t i = 0; i < 3; ++i) {
-    CHECK(got[i].rows.size() == 18);
-    CHECK(got[i].first_sample == 20 * i);
-    CHECK(got[i].after.bad_rows == static_cast<int64_t>(2 * (i + 1)));
-  }
-  // The count goes on where it stood.
-  const auto resumed = Open(options, got[1].after);
-  CHECK(resumed->bad_rows() == 4);
-  CHECK(ReadAllBatches(*resumed).size() == 1);
-  CHECK(resumed->bad_rows() == 6);
-
-  options.data.bad_rows_max = 5;
-  const auto limited = Open(options);
-  REQUIRE(limited->Next().ok());
-  REQUIRE(limited->Next().ok());
-  CHECK(limited->Next().status().message() ==
-        absl::StrCat(path,
-                     ":55:2: field 'x' is not a number: 'x4' (and it is one more than "
-                     "bad_rows_max = 5 bad rows)"));
-}
-
-TEST_CASE("a truncated gzip file is DATA_LOSS, after the batches before it") {
-  const DataDir dir;
-  const std::string whole = Gzip(FileText(0, 20000));
-  const std::string path = dir.Write("a.csv.gz", whole.substr(0, whole.size() / 2));
-  const auto reader = Open(OptionsFor({path}, 1024));
-  int64_t batches = 0;
-  absl::Status error;
-  for (;; ++batches) {
-    const auto batch = reader->Next();
-    if (!batch.ok()) {
-      error = batch.status();
-      break;
-    }
-    REQUIRE(batch->has_value());
-  }
-  CHECK(batches > 5);
-  CHECK(error.code() == absl::StatusCode::kDataLoss);
-  CHECK_THAT(std::string(error.message()),
-             Catch::StartsWith(path + ": the compressed file is truncated"));
-}
-
-TEST_CASE("what is wrong at opening is said in a sentence") {
-  const DataDir dir;
-  const std::string good = dir.Write("good.csv", FileText(0, 3));
-  const auto message = [](const ReaderOptions& options, const ReaderPosition& start = {}) {
-    return std::string(BatchReader::Open(options, start).status().message());
-  };
-  CHECK(message(OptionsFor({}, 1)) == "no data files are given");
-  const std::string gone = dir.Path("gone.csv");
-  CHECK(message(OptionsFor({gone}, 1)) == gone + ": no such file");
-  CHECK(BatchReader::Open(OptionsFor({gone}, 1)).status().code() == absl::StatusCode::kNotFound);
-  const std::string pattern = dir.Path("*.tsv");
-  CHECK(message(OptionsFor({pattern}, 1)) == pattern + ": no file matches this pattern");
-  const std::string empty = dir.Write("empty.csv", "");
-  CHECK(message(OptionsFor({good, empty}, 1)) == empty + ": the file is empty");
-  const std::string other = dir.Write("other.csv", "id,x,z,g\n1,1,1,g\n");
-  CHECK(message(OptionsFor({good, other}, 1)) ==
-        other + ": column 3 of the header is 'z', but 'y' in " + good);
-  const std::string twice = dir.Write("twice.csv", "id,x,y,id\n1,1,1,1\n");
-  CHECK(message(OptionsFor({twice}, 1)) == twice + ": column 'id' appears twice");
-
-  ReaderOptions options = OptionsFor({good}, 1);
-  options.schema.features[1].name = "xx";
-  CHECK_THAT(message(options), Catch::StartsWith(good + ": there is no column 'xx', which feature "
-                                                        "'xx' reads"));
-  options.absent_columns_empty = true;
-  CHECK(BatchReader::Open(options).ok());
-
-  options = OptionsFor({good}, 0);
-  CHECK(message(options) == "batch_size must be at least 1");
-  options = OptionsFor({good}, 1);
-  options.rank = 1;
-  CHECK(message(options) == "rank 1 is not one of 1 workers");
-  options = OptionsFor({good}, 1);
-  options.data.split_begin = 0.9;
-  options.data.split_end = 0.1;
-  CHECK_THAT(message(options), Catch::StartsWith("split must be two numbers"));
-  options = OptionsFor({good}, 1);
-  options.data.on_bad_row = "ignore";
-  CHECK(message(options) == "on_bad_row must be fail or skip, not 'ignore'");
-  options = OptionsFor({good}, 1);
-  options.data.format = "cvs";
-  CHECK(message(options) ==
-        "unknown data format 'cvs'; did you mean 'csv'? (csv, tsv, criteo, libsvm, libffm)");
-  ReaderPosition elsewhere;
-  elsewhere.window = 1;
-  elsewhere.window_file = 7;
-  CHECK_THAT(message(OptionsFor({good}, 1), elsewhere),
-             Catch::StartsWith("the data position names file 7"));
-}
-
-TEST_CASE("data without rows is an error, not an endless wait") {
-  const DataDir dir;
-  const std::string path = dir.Write("a.csv", "id,x,y,g\n\n\r\n");
-  ReaderOptions options = OptionsFor({path}, 4);
-  options.epochs = 5;
-  CHECK(Open(options)->Next().status().message() == path + ": the data has no rows");
-  const std::string one = dir.Write("b.csv", FileText(0, 1));
-  options = OptionsFor({path, one}, 4);
-  CHECK(ReadAllBatches(options).size() == 1);
-  options.epochs = 0;
-  CHECK(ReadAllBatches(options).empty());
-}
-
-TEST_CASE("prediction reads files without label, weight and group") {
-  const DataDir dir;
-  const std::string path = dir.Write("a.csv", "x,id\n1.5,7\n,8\n");
-  ReaderOptions options = OptionsFor({path}, 4);
-  options.schema.weight = "w";
-  options.needs_labels = false;
-  const auto reader = Open(options);
-  const auto next = reader->Next();
-  REQUIRE(next.ok());
-  const Batch& batch = **next;
-  CHECK(batch.size == 2);
-  CHECK(batch.labels == std::vector<float>{0.0f, 0.0f});
-  CHECK(batch.weights == std::vector<float>{1.0f, 1.0f});
-  CHECK(batch.groups.empty());
-  CHECK(batch.dense == std::vector<float>{1.5f, 0.0f});
-  CHECK(batch.sparse[0].ids == std::vector<FeatureId>{7, 8});
-  CHECK(batch.origins[1].line == 3);
-  options.needs_labels = true;
-  CHECK_THAT(std::string(BatchReader::Open(options).status().message()),
-             Catch::Contains("there is no column 'y', which the label reads"));
 }
 
 }  // namespace pagoda

@@ -15,7 +15,7 @@
 namespace pagoda {
 namespace {
 
-constexpr uint64_t kSegmentMagic = 0x474f4c414f474150;  // "PAGOALOG"
+constexpr uint64_t kSegmentMagic = 0x474c41444f474150;  // "PAGODALG"
 constexpr uint32_t kSegmentVersion = 1;
 constexpr char kSegmentSuffix[] = ".log";
 

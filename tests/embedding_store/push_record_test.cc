@@ -1,6 +1,7 @@
 #include "embedding_store/push_record.h"
 
 #include <catch2/catch.hpp>
+#include <cstring>
 #include <numeric>
 
 #include "base/hash.h"
@@ -121,6 +122,28 @@ TEST_CASE("a later record format is told apart from damage") {
   const RecordFrame frame = ReadRecordFrame(View(words));
   CHECK(frame.state == State::kOtherVersion);
   CHECK(frame.version == 2);
+}
+
+TEST_CASE("the worked example of docs/formats.md is true") {
+  const std::vector<FeatureId> ids = {42};
+  const std::vector<float> gradients = {1.0f, -2.0f};
+  PushRecord record;
+  record.sequence = 5;
+  record.step = 7;
+  record.tables.push_back({0, 2, 0.5f, ids, gradients});
+  const std::vector<uint64_t> expected = {0x0000000152474450,
+                                          56,
+                                          5,
+                                          0x38048219ef4eb210,
+                                          0x21c24fd832f1f8fd,
+                                          7,
+                                          0x000000013f800000,
+                                          0x0000000200000000,
+                                          1,
+                                          0x000000003f000000,
+                                          42,
+                                          0xc00000003f800000};
+  CHECK(Encode(record) == expected);
 }
 
 }  // namespace

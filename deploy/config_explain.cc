@@ -1,7 +1,10 @@
 #include "deploy/config_explain.h"
 
+#include <algorithm>
+#include <iterator>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -24,9 +27,25 @@ std::string TypeText(const JobKey& key) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string PlainSection(const JobKeys& section) {
+// What a section's page shows: [data.valid] and its like repeat no key of [data].
+std::vector<JobKey> KeysToShow(const std::vector<JobKeys>& sections, const JobKeys& section) {
+  if (!absl::StartsWith(section.section(), "data.")) return section.keys();
+  std::vector<JobKey> own;
+  for (const JobKeys& data : sections) {
+    if (data.section() != "data") continue;
+    std::copy_if(section.keys().begin(), section.keys().end(), std::back_inserter(own),
+                 [&](const JobKey& key) {
+                   return std::none_of(
+                       data.keys().begin(), data.keys().end(),
+                       [&](const JobKey& known) { return known.spec().key == key.spec().key; });
+                 });
+  }
+  return own;
+}
+
+std::string PlainSection(const JobKeys& section, const std::vector<JobKey>& keys) {
   std::string text = absl::StrCat("[", section.section(), "]  ", section.help(), "\n");
-  for (const JobKey& key : section.keys()) {
+  for (const JobKey& key : keys) {
     absl::StrAppendFormat(&text, "  %s = %s    (%s)\n      %s\n", key.spec().key, DefaultText(key),
                           TypeText(key), key.spec().help);
   }
@@ -40,11 +59,12 @@ JobKeys ModelKeys(const ModelInfo& model) {
   return keys;
 }
 
-std::string MarkdownTable(const JobKeys& section) {
+std::string MarkdownTable(const std::vector<JobKey>& keys) {
+  if (keys.empty()) return "";
   std::string text = "| key | default | type | |\n|---|---|---|---|\n";
-  for (const JobKey& key : section.keys()) {
+  for (const JobKey& key : keys) {
     // A bar would end the cell.
-    const std::string type = absl::StrReplaceAll(TypeText(key), {{" | ", ", "}, {"|", "\\|"}});
+    const std::string type = absl::StrReplaceAll(TypeText(key), {{" | ", " or "}});
     absl::StrAppendFormat(
         &text, "| `%s` | %s | %s | %s |\n", key.spec().key,
         key.required() || key.unset() ? DefaultText(key) : absl::StrCat("`", DefaultText(key), "`"),
@@ -80,11 +100,14 @@ absl::StatusOr<std::string> ExplainConfig(const std::string& model) {
     PAGODA_ASSIGN_OR_RETURN(only, FindModel(model));
   }
   std::string text;
-  for (const JobKeys& section : DescribeJob(nullptr)) {
-    text += PlainSection(section);
+  const std::vector<JobKeys> sections = DescribeJob(nullptr);
+  for (const JobKeys& section : sections) {
+    text += PlainSection(section, KeysToShow(sections, section));
     if (section.section() != "model") continue;
     for (const ModelInfo& info : AllModels()) {
-      if (only == nullptr || only->name == info.name) text += PlainSection(ModelKeys(info));
+      if (only != nullptr && only->name != info.name) continue;
+      const JobKeys keys = ModelKeys(info);
+      text += PlainSection(keys, keys.keys());
     }
   }
   return text;
@@ -92,13 +115,14 @@ absl::StatusOr<std::string> ExplainConfig(const std::string& model) {
 
 std::string ExplainConfigMarkdown() {
   std::string text = kMarkdownHead;
-  for (const JobKeys& section : DescribeJob(nullptr)) {
+  const std::vector<JobKeys> sections = DescribeJob(nullptr);
+  for (const JobKeys& section : sections) {
     absl::StrAppend(&text, "## [", section.section(), "]\n\n", section.help(), "\n\n",
-                    MarkdownTable(section));
+                    MarkdownTable(KeysToShow(sections, section)));
     if (section.section() != "model") continue;
     for (const ModelInfo& info : AllModels()) {
       absl::StrAppend(&text, "### name = \"", info.name, "\"\n\n", info.summary, "\n\n");
-      if (!info.options.empty()) text += MarkdownTable(ModelKeys(info));
+      text += MarkdownTable(ModelKeys(info).keys());
     }
   }
   // One newline at the end.

@@ -65,6 +65,8 @@ std::vector<double> NumbersIn(const OptionValue& value) {
   return {};
 }
 
+constexpr double kHugeLimit = 1e15;
+
 std::string ShortNumber(double number) {
   return absl::StrFormat("%.15g", number);
 }
@@ -105,7 +107,8 @@ std::string JobKey::LimitText() const {
   if (!choices_.empty()) return absl::StrJoin(choices_, " | ");
   const std::string above =
       absl::StrCat(open_minimum_ ? "more than " : "at least ", ShortNumber(minimum_));
-  const bool has_minimum = std::isfinite(minimum_), has_maximum = std::isfinite(maximum_);
+  // A maximum beyond any use only keeps arithmetic safe; it is no news to the reader.
+  const bool has_minimum = std::isfinite(minimum_), has_maximum = maximum_ < kHugeLimit;
   if (has_minimum && has_maximum && !open_minimum_) {
     return absl::StrCat(ShortNumber(minimum_), " to ", ShortNumber(maximum_));
   }

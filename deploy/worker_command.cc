@@ -41,6 +41,7 @@ absl::StatusOr<std::string> PrepareFirstWorker(const WorkerArguments& arguments,
 std::unique_ptr<AllReduce> JoinWorkers(const WorkerArguments& arguments,
                                        const TrainerOptions& options, ParameterClient* client) {
   GlooOptions gloo;
+  gloo.job = options.job;
   gloo.rank = arguments.rank;
   gloo.num_workers = arguments.num_workers;
   gloo.host = arguments.listen_host;

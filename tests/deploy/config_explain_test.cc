@@ -53,6 +53,7 @@ TEST_CASE("explain shows type, unit, default and limits") {
   const std::string text = *ExplainConfig("");
   CHECK(text.find("  batch_size = 4096    (integer, samples, 1 to 16777216)\n") !=
         std::string::npos);
+  CHECK(text.find("  skip_lines = 0    (integer, lines, at least 0)\n") != std::string::npos);
   CHECK(text.find("  mode = \"sync\"    (text, sync | async)\n") != std::string::npos);
   CHECK(text.find("  label_threshold = not set    (number)\n") != std::string::npos);
   CHECK(text.find("  name = required    (text)\n") != std::string::npos);

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Every job file beside a model parses and trains for a few steps; its cut evaluates.
+. "$(dirname "$0")/lib.sh"
+count=0
+for job in "$ROOT"/algorithms/*/*.toml; do
+  name="$(basename "$(dirname "$job")")-$(basename "$job" .toml)"
+  run "$name" 0 "$PAGODA" train "$job" --set job.output="$SCRATCH/$name" --set train.steps_max=3 \
+    --set evaluation.every_steps=1000000
+  cut="$(sed -n 's/^best cut: //p' "$SCRATCH/$name.log")"
+  run "$name-verify" 0 "$PAGODA" checkpoint verify "$cut"
+  if grep -q '^\[data.test\]' "$job"; then
+    run "$name-evaluate" 0 "$PAGODA" evaluate --cut "$cut" --input test
+    says "$name-evaluate" '^test: (AUC|recall) [0-9]'
+  fi
+  count=$((count + 1))
+done
+[ $count -ge 9 ] || fail "only $count job files"
+echo "$count shipped jobs train"

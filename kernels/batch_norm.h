@@ -3,6 +3,9 @@
 // In training mean and (biased) var are the batch's, and running <- (1 - momentum) *
 // running + momentum * batch (unbiased var for running, as PyTorch). Statistics are
 // per worker: see docs for what this means with several.
+//
+// A batch of one row has no unbiased variance: running_var keeps its value. An
+// empty batch also leaves running_mean alone.
 #pragma once
 
 #include "absl/status/status.h"

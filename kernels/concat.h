@@ -1,5 +1,6 @@
 // Copies between a matrix and a range of columns of a wider matrix: the two
 // halves of concat and slice.
+//   INVALID_ARGUMENT  the columns do not lie within `wide`
 #pragma once
 
 #include "absl/status/status.h"

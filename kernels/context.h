@@ -4,6 +4,17 @@
 //     absl::Status Op(Context& ctx, inputs..., preallocated outputs...);
 // runs in stream order on ctx's device, and never reads device values on the
 // host. Shapes and ragged offsets are known on the host before a step begins.
+// Its errors, each found before the first write:
+//   INVALID_ARGUMENT    an operand is absent, or has the wrong shape, type or
+//                       device (names operator, operand and both shapes)
+//   UNIMPLEMENTED       this build has no kernel for ctx's device
+//   RESOURCE_EXHAUSTED  no memory for intermediate results
+// Size 0 in any dimension is legal. Outputs may not overlap inputs unless the
+// operator's header says so. Results have the same bits for any number of threads.
+//
+// On the CPU a freed tensor's memory is kept for the next of about its size; at
+// most as many bytes as were ever in use together. A build with AddressSanitizer
+// gives each tensor memory of its own.
 //
 // Threads: one context is used by one thread at a time.
 #pragma once
@@ -48,6 +59,8 @@ class Context {
   void set_compute_dtype(DType dtype) { compute_dtype_ = dtype; }
 
   // New tensors on this device; Zeros is filled in stream order.
+  //   INVALID_ARGUMENT    a size is negative, or there are too many elements
+  //   RESOURCE_EXHAUSTED  as Allocate
   absl::StatusOr<Tensor> Empty(Shape shape, DType dtype = DType::kF32);
   absl::StatusOr<Tensor> Zeros(Shape shape, DType dtype = DType::kF32);
 

@@ -26,8 +26,10 @@ struct DenseStepArgs {
   int64_t step = 1;
 };
 
-// w, gradient [n]; slot1 (momentum / sum of squares / first moment) and slot2
-// (second moment) [n] or absent as the kind needs.
+// w, gradient [n] (any one shape); slot1 (momentum / sum of squares / first moment)
+// and slot2 (second moment) of the same shape. A slot that the kind does not use
+// is not touched and may be absent.
+//   INVALID_ARGUMENT  a slot that the kind uses is absent, or args.step < 1
 absl::Status DenseOptimizerStep(Context& ctx, const DenseStepArgs& args, const Tensor& gradient,
                                 const Tensor& w, const Tensor& slot1, const Tensor& slot2);
 

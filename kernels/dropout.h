@@ -1,4 +1,5 @@
-// Inverted dropout with a counter-based mask: element (i, j) of x [n, d] is kept
+// Inverted dropout with a counter-based mask: element (i, j) of x [n, d] (or of
+// x [n, ...], with d the product of the other sizes) is kept
 // iff RandomUniform(key, (first_row + i) * d + j) >= rate, and scaled by 1 / (1 - rate).
 // The mask depends on the global sample index alone, never on layout or device.
 // Forward and backward are the same map: dx = Dropout(dy).
@@ -16,7 +17,8 @@ struct DropoutArgs {
   uint64_t first_row = 0;
 };
 
-// out = beta * out + mask(x).   INVALID_ARGUMENT  rate outside [0, 1)
+// out = beta * out + mask(x); with beta == 0 `out` is not read, and may be x.
+//   INVALID_ARGUMENT  rate outside [0, 1)
 absl::Status Dropout(Context& ctx, const Tensor& x, const DropoutArgs& args, float beta,
                      const Tensor& out);
 

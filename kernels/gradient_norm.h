@@ -7,7 +7,7 @@
 
 namespace pagoda {
 
-// out [2]: out[0] = sum of squares (accumulated in double, fixed chunk order),
+// x of any shape. out [2]: out[0] = sum of squares (accumulated in double, fixed chunk order),
 // out[1] = number of non-finite elements.
 absl::Status SquaredNorm(Context& ctx, const Tensor& x, const Tensor& out);
 

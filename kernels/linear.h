@@ -1,7 +1,11 @@
 // A dense layer with fused bias and activation:
 //    y = f(x w^T + bias)      x [n, in], w [out, in], bias [out] or absent, y [n, out]
 // Only activations whose derivative is a function of y are fused: none, relu,
-// sigmoid, tanh. n = 0 is legal.
+// sigmoid, tanh.
+//   INVALID_ARGUMENT  another activation
+//
+// With ctx.compute_dtype() == kBF16 the products read x, w and dz = dy * f'(y)
+// rounded to bf16; bias, activation and dbias stay f32.
 #pragma once
 
 #include "absl/status/status.h"

@@ -1,6 +1,6 @@
 // Logistic loss on logits, in the form that does not overflow:
 //    loss[i] = weights[i] * (max(z, 0) - z * label + log1p(exp(-|z|)))
-// logits, labels [n]; weights [n] or absent.
+// logits, labels [n]; weights [n] or absent. Any one shape will do for [n].
 #pragma once
 
 #include "absl/status/status.h"

@@ -1,5 +1,5 @@
 // Softmax and log-softmax cross-entropy over the rows of x [n, m], in the
-// max-subtracted form.
+// max-subtracted form. y may be x.
 #pragma once
 
 #include "absl/status/status.h"
@@ -14,7 +14,9 @@ absl::Status SoftmaxBackward(Context& ctx, const Tensor& y, const Tensor& dy, co
 
 // Cross-entropy of row i against class targets[i] (i32 [n]; -1: the row is skipped):
 //   loss[i] = weights[i] * (log sum exp(x[i]) - x[i, target]);  weights [n] or absent
-// and probabilities [n, m] kept for backward.
+// and probabilities [n, m] kept for backward. A skipped row has loss 0 and no
+// gradient. Any other target outside [0, m) is a bug of the caller that only the
+// device can see: its loss is NaN, which stops the step, and it has no gradient.
 absl::Status SoftmaxCrossEntropyForward(Context& ctx, const Tensor& x, const Tensor& targets,
                                         const Tensor& weights, const Tensor& loss,
                                         const Tensor& probabilities);

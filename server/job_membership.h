@@ -77,6 +77,7 @@ class JobMembership {
   std::string Heartbeat(const proto::HeartbeatRequest& request, SteadyTime now, bool* failed);
 
   Phase phase() const { return phase_; }
+  const std::string& job() const { return session_.job(); }  // Empty in phase kNone.
   bool sync() const { return session_.mode() == "sync"; }
   uint32_t num_workers() const { return session_.num_workers(); }
   uint64_t epoch() const { return session_.epoch(); }

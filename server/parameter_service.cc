@@ -106,7 +106,6 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
     membership_.Join(request, std::chrono::steady_clock::now());
     if (new_session) {
       FailWaiting(absl::AbortedError("a new session of the job has started"), &answers);
-      board_.Wipe();
       step_.Reset(static_cast<Step>(request.applied_step()));
       PAGODA_LOG_INFO("job '{}' epoch {}: {} workers, {}, shard {} of {}", request.job(),
                       request.epoch(), request.num_workers(), request.mode(), request.shard(),
@@ -144,7 +143,7 @@ absl::Status ParameterServiceImpl::SetKey(const std::string& job, const std::str
   {
     std::lock_guard<std::mutex> lock(mutex_);
     PAGODA_RETURN_IF_ERROR(shutdown_);
-    PAGODA_RETURN_IF_ERROR(membership_.CheckJob(job));
+    if (!job.empty()) PAGODA_RETURN_IF_ERROR(membership_.CheckJob(job));
     PAGODA_ASSIGN_OR_RETURN(std::vector<RendezvousBoard::Answer> set, board_.Set(key, value));
     answers.Add(std::move(set));
   }
@@ -158,13 +157,14 @@ void ParameterServiceImpl::GetKey(const std::string& job, const std::string& key
   Answers answers;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    absl::Status status = shutdown_.ok() ? membership_.CheckJob(job) : shutdown_;
+    absl::Status status = shutdown_;
+    if (status.ok() && !job.empty()) status = membership_.CheckJob(job);
     if (!status.ok()) {
       answers.Add([done, status] { done(status); });
     } else {
-      const auto deadline = std::chrono::steady_clock::now() +
-                            absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(1)));
-      answers.Add(board_.Get(key, deadline, std::move(done)));
+      const SteadyTime now = std::chrono::steady_clock::now();
+      const auto wait = absl::ToChronoMilliseconds(std::min(timeout, absl::Hours(1)));
+      answers.Add(board_.Get(job, key, now, now + wait, std::move(done)));
       watch_wake_.notify_all();
     }
   }
@@ -183,7 +183,7 @@ void ParameterServiceImpl::FailWaiting(const absl::Status& cause, Answers* answe
   step_.Drop();
   for (WaitingPull& pull : waiting_pulls_) answers->Add(std::move(pull.done), cause);
   waiting_pulls_.clear();
-  answers->Add(board_.Fail(cause));
+  if (!membership_.job().empty()) answers->Add(board_.Fail(membership_.job(), cause));
 }
 
 void ParameterServiceImpl::Shutdown(const absl::Status& cause) {
@@ -194,6 +194,7 @@ void ParameterServiceImpl::Shutdown(const absl::Status& cause) {
       shutdown_ = cause.ok() ? absl::AbortedError("the parameter server is closing") : cause;
     }
     FailWaiting(shutdown_, &answers);
+    answers.Add(board_.FailAll(shutdown_));
     stop_watching_ = true;
   }
   watch_wake_.notify_all();

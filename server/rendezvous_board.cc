@@ -17,53 +17,51 @@ absl::StatusOr<std::vector<RendezvousBoard::Answer>> RendezvousBoard::Set(
                                                    value.size(), " bytes; the limit is ",
                                                    kValueBytesMax));
   }
-  const auto old = values_.find(key);
-  const size_t bytes_old = old == values_.end() ? 0 : old->second.size();
-  if ((old == values_.end() && values_.size() >= kKeysMax) ||
-      bytes_ - bytes_old + value.size() > kBytesMax) {
-    return absl::ResourceExhaustedError(absl::StrCat("the rendezvous board is full (",
-                                                     values_.size(), " keys, ", bytes_,
-                                                     " bytes): no room for '", key, "'"));
+  Erase(key);
+  while (!by_age_.empty() && (values_.size() >= kKeysMax || bytes_ + value.size() > kBytesMax)) {
+    Erase(std::string(by_age_.begin()->second));
   }
-  bytes_ = bytes_ - bytes_old + value.size();
-  values_[key] = value;
-
-  std::vector<Answer> answers;
-  std::vector<Waiter> waiting;
-  for (Waiter& waiter : waiters_) {
-    if (waiter.key == key) {
-      answers.push_back({std::move(waiter.done), value});
-    } else {
-      waiting.push_back(std::move(waiter));
-    }
-  }
-  waiters_ = std::move(waiting);
-  return answers;
+  values_[key] = {value, ++sets_};
+  by_age_[sets_] = key;
+  bytes_ += value.size();
+  return Take([&](const Waiter& waiter) { return waiter.key == key; },
+              [&](const Waiter&) { return value; });
 }
 
-std::vector<RendezvousBoard::Answer> RendezvousBoard::Get(const std::string& key,
+void RendezvousBoard::Erase(const std::string& key) {
+  const auto found = values_.find(key);
+  if (found == values_.end()) return;
+  bytes_ -= found->second.bytes.size();
+  by_age_.erase(found->second.set_at);
+  values_.erase(found);
+}
+
+std::vector<RendezvousBoard::Answer> RendezvousBoard::Get(const std::string& job,
+                                                          const std::string& key, SteadyTime now,
                                                           SteadyTime deadline, Done done) {
   std::vector<Answer> answers;
   const auto found = values_.find(key);
   if (found != values_.end()) {
-    answers.push_back({std::move(done), found->second});
+    answers.push_back({std::move(done), found->second.bytes});
   } else if (waiters_.size() >= kWaitersMax) {
     answers.push_back({std::move(done), absl::ResourceExhaustedError(absl::StrCat(
                                             kWaitersMax, " calls wait on the rendezvous board"))});
   } else {
-    waiters_.push_back({key, deadline, std::move(done)});
+    waiters_.push_back({job, key, deadline, std::move(done)});
+    if (deadline <= now) return Expire(now);
   }
   return answers;
 }
 
-std::vector<RendezvousBoard::Answer> RendezvousBoard::Expire(SteadyTime now) {
+std::vector<RendezvousBoard::Answer> RendezvousBoard::Take(
+    const std::function<bool(const Waiter&)>& matches,
+    const std::function<absl::StatusOr<std::string>(const Waiter&)>& value) {
   std::vector<Answer> answers;
   std::vector<Waiter> waiting;
   for (Waiter& waiter : waiters_) {
-    if (waiter.deadline <= now) {
-      answers.push_back({std::move(waiter.done),
-                         absl::DeadlineExceededError(absl::StrCat("nobody has set rendezvous key '",
-                                                                  waiter.key, "' in time"))});
+    if (matches(waiter)) {
+      absl::StatusOr<std::string> answer = value(waiter);
+      answers.push_back({std::move(waiter.done), std::move(answer)});
     } else {
       waiting.push_back(std::move(waiter));
     }
@@ -72,16 +70,22 @@ std::vector<RendezvousBoard::Answer> RendezvousBoard::Expire(SteadyTime now) {
   return answers;
 }
 
-std::vector<RendezvousBoard::Answer> RendezvousBoard::Fail(const absl::Status& cause) {
-  std::vector<Answer> answers;
-  for (Waiter& waiter : waiters_) answers.push_back({std::move(waiter.done), cause});
-  waiters_.clear();
-  return answers;
+std::vector<RendezvousBoard::Answer> RendezvousBoard::Expire(SteadyTime now) {
+  return Take([&](const Waiter& waiter) { return waiter.deadline <= now; },
+              [](const Waiter& waiter) {
+                return absl::DeadlineExceededError(
+                    absl::StrCat("nobody has set rendezvous key '", waiter.key, "' in time"));
+              });
 }
 
-void RendezvousBoard::Wipe() {
-  values_.clear();
-  bytes_ = 0;
+std::vector<RendezvousBoard::Answer> RendezvousBoard::Fail(const std::string& job,
+                                                           const absl::Status& cause) {
+  return Take([&](const Waiter& waiter) { return waiter.job == job; },
+              [&](const Waiter&) { return cause; });
+}
+
+std::vector<RendezvousBoard::Answer> RendezvousBoard::FailAll(const absl::Status& cause) {
+  return Take([](const Waiter&) { return true; }, [&](const Waiter&) { return cause; });
 }
 
 }  // namespace pagoda

@@ -1,5 +1,6 @@
 // A small board of keys and values on which workers find one another (Gloo's
-// addresses). It lives in memory and is wiped when a new session starts.
+// addresses), before they join a job. It lives in memory and outlives jobs; when it
+// is full, the values that were set longest ago make room.
 //
 // Threads: none of its own; the owner locks. Callbacks are never run here: they
 // are handed back, to be run without the lock.
@@ -7,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -35,33 +37,44 @@ class RendezvousBoard {
   };
 
   // Sets or replaces a value; returns the waiters to be answered.
-  //   INVALID_ARGUMENT    key or value is too long, or the key is empty
-  //   RESOURCE_EXHAUSTED  the board is full
+  //   INVALID_ARGUMENT  key or value is too long, or the key is empty
   absl::StatusOr<std::vector<Answer>> Set(const std::string& key, const std::string& value);
 
-  // The answer when the value is there or the limits refuse; else the wait is noted
-  // and nothing is returned.
-  std::vector<Answer> Get(const std::string& key, SteadyTime deadline, Done done);
+  // The answer when the value is there, the deadline is over or the limits refuse;
+  // else the wait is noted and nothing is returned. The wait belongs to `job`
+  // (empty: to none).
+  //   RESOURCE_EXHAUSTED  too many wait
+  std::vector<Answer> Get(const std::string& job, const std::string& key, SteadyTime now,
+                          SteadyTime deadline, Done done);
 
   // The waiters whose deadline is over: DEADLINE_EXCEEDED, naming the key.
   std::vector<Answer> Expire(SteadyTime now);
 
-  // All waiters, to be told `cause`.
-  std::vector<Answer> Fail(const absl::Status& cause);
-
-  // Forgets all values. REQUIRES: nobody waits.
-  void Wipe();
-
-  bool has_waiters() const { return !waiters_.empty(); }
+  // The waiters of `job`, to be told `cause`.
+  std::vector<Answer> Fail(const std::string& job, const absl::Status& cause);
+  // All waiters.
+  std::vector<Answer> FailAll(const absl::Status& cause);
 
  private:
+  struct Value {
+    std::string bytes;
+    uint64_t set_at = 0;  // Counts Set calls.
+  };
   struct Waiter {
+    std::string job;
     std::string key;
     SteadyTime deadline;
     Done done;
   };
 
-  std::map<std::string, std::string> values_;
+  // Moves the waiters that `matches` to the answers, each with `value`.
+  std::vector<Answer> Take(const std::function<bool(const Waiter&)>& matches,
+                           const std::function<absl::StatusOr<std::string>(const Waiter&)>& value);
+  void Erase(const std::string& key);
+
+  std::map<std::string, Value> values_;
+  std::map<uint64_t, std::string> by_age_;  // set_at -> key
+  uint64_t sets_ = 0;
   size_t bytes_ = 0;
   std::vector<Waiter> waiters_;
 };

@@ -32,6 +32,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/host_port.h"
 #include "base/status_macros.h"
+#include "worker/worker_meeting.h"
 
 namespace pagoda {
 namespace {
@@ -60,16 +61,16 @@ int PortOf(const sockaddr_storage& address) {
 // publishes one address for each of its peers under the key "r".
 class BoardStore final : public gloo::rendezvous::Store {
  public:
-  BoardStore(const GlooOptions& options, ParameterClient* client)
-      : options_(options), client_(client) {}
+  BoardStore(const GlooOptions& options, std::string prefix, ParameterClient* client)
+      : options_(options), prefix_(std::move(prefix)), client_(client) {}
 
   void set(const std::string& key, const std::vector<char>& data) override {
     Note(key, data);
-    Raise(client_->SetKey(Key(key), std::string(data.begin(), data.end())));
+    Raise(client_->SetKey(prefix_ + key, std::string(data.begin(), data.end())));
   }
   std::vector<char> get(const std::string& key) override {
-    auto value = client_->GetKey(Key(key), options_.connect_timeout);
-    if (!value.ok()) Raise(Explain(key, value.status()));
+    auto value = client_->GetKey(prefix_ + key, options_.connect_timeout);
+    if (!value.ok()) Raise(value.status());
     std::vector<char> data(value->begin(), value->end());
     Note(key, data);
     return data;
@@ -87,25 +88,10 @@ class BoardStore final : public gloo::rendezvous::Store {
   const std::map<int, int>& peer_by_port() const { return peer_by_port_; }
 
  private:
-  static std::string Key(const std::string& key) { return absl::StrCat("gloo/", key); }
-
-  absl::Status Explain(const std::string& key, const absl::Status& status) const {
-    int rank = 0;
-    if (!absl::IsDeadlineExceeded(status) || !RankOf(key, &rank)) return status;
-    return absl::DeadlineExceededError(
-        absl::StrCat(WorkerName(rank), " has not come to the rendezvous within ",
-                     absl::FormatDuration(options_.connect_timeout)));
-  }
-
   void Raise(const absl::Status& status) {
     if (status.ok()) return;
     failure_ = status;
     throw gloo::IoException(std::string(status.message()));
-  }
-
-  bool RankOf(const std::string& key, int* rank) const {
-    return absl::SimpleAtoi(key.substr(key.rfind('_') + 1), rank) && *rank >= 0 &&
-           *rank < options_.num_workers;
   }
 
   void Note(const std::string& key, const std::vector<char>& data) {
@@ -125,6 +111,7 @@ class BoardStore final : public gloo::rendezvous::Store {
   }
 
   const GlooOptions& options_;
+  const std::string prefix_;
   ParameterClient* const client_;
   absl::Status failure_;
   std::map<int, int> peer_by_port_;
@@ -253,7 +240,11 @@ class GlooAllReduce final : public AllReduce {
 
   absl::Status Connect() {
     PAGODA_ASSIGN_OR_RETURN(const std::string host, ChooseGlooHost(options_));
-    BoardStore store(options_, client_);
+    PAGODA_ASSIGN_OR_RETURN(
+        const std::string prefix,
+        MeetWorkers({options_.job, options_.rank, options_.num_workers, options_.connect_timeout},
+                    client_));
+    BoardStore store(options_, prefix, client_);
     std::shared_ptr<gloo::rendezvous::Context> context;
     try {
       gloo::transport::tcp::attr attributes;

@@ -28,6 +28,7 @@
 namespace pagoda {
 
 struct GlooOptions {
+  std::string job;  // Keeps the jobs that use one board apart.
   int rank = 0;
   int num_workers = 1;
   // Address, host name or network interface on which the others reach this worker.
@@ -40,8 +41,8 @@ struct GlooOptions {
   absl::Duration call_deadline = absl::Minutes(10);
 };
 
-// Connects at its first call, which must come after client->Open. `client` must
-// outlive the result. With one worker, nothing is connected at all.
+// Connects at its first call; `client` need not be open for that, and must outlive
+// the result. With one worker, nothing is connected at all.
 std::unique_ptr<AllReduce> MakeGlooAllReduce(const GlooOptions& options, ParameterClient* client);
 
 // The address this worker will be reached at; see GlooOptions::host.

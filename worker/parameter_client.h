@@ -91,7 +91,7 @@ class ParameterClient {
 
   virtual absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() = 0;
 
-  // Rendezvous board on the first server.
+  // Rendezvous board on the first server; may be used before Open.
   virtual absl::Status SetKey(const std::string& key, const std::string& value) = 0;
   //   DEADLINE_EXCEEDED  nobody set it in time
   virtual absl::StatusOr<std::string> GetKey(const std::string& key, absl::Duration timeout) = 0;

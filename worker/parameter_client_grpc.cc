@@ -409,6 +409,7 @@ absl::Status GrpcClient::SetKey(const std::string& key, const std::string& value
   request->set_value(value);
   ServerLink::CallOptions options;
   options.control = true;
+  options.deadline = options_.connect_timeout;
   proto::SetKeyReply reply;
   return links_[0]->CallAndWait<proto::SetKeyRequest, proto::SetKeyReply>(
       [](Async* async, auto... arguments) { async->SetKey(arguments...); }, request, options,
@@ -424,7 +425,7 @@ absl::StatusOr<std::string> GrpcClient::GetKey(const std::string& key, absl::Dur
       static_cast<uint32_t>(absl::ToInt64Milliseconds(std::min(timeout, options_.call_deadline))));
   ServerLink::CallOptions options;
   options.control = true;
-  options.deadline = timeout + kServerSpeaksFirst;
+  options.deadline = std::max(options_.connect_timeout, timeout + kServerSpeaksFirst);
   proto::GetKeyReply reply;
   PAGODA_RETURN_IF_ERROR((links_[0]->CallAndWait<proto::GetKeyRequest, proto::GetKeyReply>(
       [](Async* async, auto... arguments) { async->GetKey(arguments...); }, request, options,

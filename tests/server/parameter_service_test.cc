@@ -285,17 +285,25 @@ TEST_CASE("keys meet their waiters, and waits end") {
   CHECK(std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(200));
   CHECK(service->SetKey("other job", "k", "v").code() == absl::StatusCode::kFailedPrecondition);
 
-  // A new session finds an empty board.
-  proto::HeartbeatRequest leave;
-  leave.set_job("job");
-  leave.set_incarnation(1000);
-  leave.set_leaving(true);
-  service->Heartbeat(leave);
+  CHECK_FALSE(late.Get().ok());
+}
+
+TEST_CASE("the board may be used before any job, and outlives one") {
+  const TemporaryDirectory directory;
+  auto service = OpenService(directory.path());
+  Answer early;
+  service->GetKey("", "k", absl::Seconds(20),
+                  [&](absl::StatusOr<std::string> value) { early.Done()(value.status()); });
   Join(*service, MakeHelloOf(0, 1, {}));
-  Answer wiped;
-  service->GetKey("job", "rank-1", absl::ZeroDuration(),
-                  [&](absl::StatusOr<std::string> value) { wiped.Done()(value.status()); });
-  CHECK(wiped.Get().code() == absl::StatusCode::kDeadlineExceeded);
+  proto::HeartbeatRequest report;
+  report.set_job("job");
+  report.set_incarnation(1000);
+  report.set_failure("stopped");
+  service->Heartbeat(report);
+  CHECK_FALSE(early.here());
+  CHECK(service->SetKey("job", "k", "v").code() == absl::StatusCode::kAborted);
+  CHECK(service->SetKey("", "k", "v").ok());
+  CHECK(early.Get().ok());
 }
 
 TEST_CASE("shutting down answers what waits and refuses what comes") {

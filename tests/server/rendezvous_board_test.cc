@@ -25,7 +25,7 @@ TEST_CASE("a value that is there is answered at once") {
   const std::string value("a\0b", 3);
   Run(board.Set("key", value).value());
   Waiter waiter;
-  Run(board.Get("key", kStart, waiter.Done()));
+  Run(board.Get("job", "key", kStart, kStart + std::chrono::seconds(1), waiter.Done()));
   REQUIRE(waiter.answer.has_value());
   CHECK(waiter.answer->value() == value);
 }
@@ -33,10 +33,9 @@ TEST_CASE("a value that is there is answered at once") {
 TEST_CASE("a waiter is answered when its key is set, and no other's") {
   RendezvousBoard board;
   Waiter mine, also_mine, other;
-  Run(board.Get("key", kStart, mine.Done()));
-  Run(board.Get("key", kStart, also_mine.Done()));
-  Run(board.Get("other", kStart, other.Done()));
-  CHECK(board.has_waiters());
+  Run(board.Get("job", "key", kStart, kStart + std::chrono::seconds(1), mine.Done()));
+  Run(board.Get("job", "key", kStart, kStart + std::chrono::seconds(1), also_mine.Done()));
+  Run(board.Get("job", "other", kStart, kStart + std::chrono::seconds(1), other.Done()));
   Run(board.Set("key", "").value());
   REQUIRE(mine.answer.has_value());
   CHECK(mine.answer->value().empty());
@@ -47,8 +46,8 @@ TEST_CASE("a waiter is answered when its key is set, and no other's") {
 TEST_CASE("a waiter's deadline names the key") {
   RendezvousBoard board;
   Waiter soon, later;
-  Run(board.Get("rank-1", kStart + std::chrono::seconds(1), soon.Done()));
-  Run(board.Get("rank-1", kStart + std::chrono::seconds(9), later.Done()));
+  Run(board.Get("job", "rank-1", kStart, kStart + std::chrono::seconds(1), soon.Done()));
+  Run(board.Get("job", "rank-1", kStart, kStart + std::chrono::seconds(9), later.Done()));
   Run(board.Expire(kStart));
   CHECK_FALSE(soon.answer.has_value());
   Run(board.Expire(kStart + std::chrono::seconds(1)));
@@ -58,14 +57,29 @@ TEST_CASE("a waiter's deadline names the key") {
   CHECK_FALSE(later.answer.has_value());
 }
 
-TEST_CASE("a failure answers every waiter with its cause") {
+TEST_CASE("a wait of no length is answered at once") {
   RendezvousBoard board;
   Waiter waiter;
-  Run(board.Get("key", kStart, waiter.Done()));
-  Run(board.Fail(absl::AbortedError("worker 1 died")));
+  Run(board.Get("", "key", kStart, kStart, waiter.Done()));
   REQUIRE(waiter.answer.has_value());
-  CHECK(waiter.answer->status() == absl::AbortedError("worker 1 died"));
-  CHECK_FALSE(board.has_waiters());
+  CHECK(waiter.answer->status().code() == absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("a job's failure answers its waiters with the cause, and no others") {
+  RendezvousBoard board;
+  Waiter mine, other, nobodys;
+  const SteadyTime later = kStart + std::chrono::seconds(1);
+  Run(board.Get("job", "key", kStart, later, mine.Done()));
+  Run(board.Get("other", "key", kStart, later, other.Done()));
+  Run(board.Get("", "key", kStart, later, nobodys.Done()));
+  Run(board.Fail("job", absl::AbortedError("worker 1 died")));
+  REQUIRE(mine.answer.has_value());
+  CHECK(mine.answer->status() == absl::AbortedError("worker 1 died"));
+  CHECK_FALSE(other.answer.has_value());
+  CHECK_FALSE(nobodys.answer.has_value());
+  Run(board.FailAll(absl::AbortedError("the end")));
+  REQUIRE(other.answer.has_value());
+  CHECK(nobodys.answer->status() == absl::AbortedError("the end"));
 }
 
 TEST_CASE("keys and values have limits") {
@@ -78,28 +92,40 @@ TEST_CASE("keys and values have limits") {
         absl::StatusCode::kInvalidArgument);
 }
 
-TEST_CASE("the board as a whole has limits, and replacing does not count twice") {
+TEST_CASE("a full board forgets what was set longest ago, and replacing does not count twice") {
   RendezvousBoard board;
+  const SteadyTime later = kStart + std::chrono::seconds(1);
+  auto has = [&](const std::string& key) {
+    Waiter waiter;
+    Run(board.Get("", key, later, kStart, waiter.Done()));
+    REQUIRE(waiter.answer.has_value());
+    return waiter.answer->ok();
+  };
   const std::string value(RendezvousBoard::kValueBytesMax, 'v');
   const size_t room = RendezvousBoard::kBytesMax / RendezvousBoard::kValueBytesMax;
   for (size_t i = 0; i < room; ++i) REQUIRE(board.Set(std::to_string(i), value).ok());
-  CHECK(board.Set("one more", "x").status().code() == absl::StatusCode::kResourceExhausted);
-  CHECK(board.Set("0", value).ok());
-  CHECK(board.Set("0", "").ok());
+  CHECK(board.Set("0", value).ok());  // Now the newest.
+  CHECK(has("1"));
   CHECK(board.Set("one more", "x").ok());
-  board.Wipe();
-  Waiter waiter;
-  Run(board.Get("0", kStart, waiter.Done()));
-  CHECK_FALSE(waiter.answer.has_value());
+  CHECK_FALSE(has("1"));
+  CHECK(has("0"));
+  CHECK(has("2"));
+  for (size_t i = 0; i < RendezvousBoard::kKeysMax; ++i) {
+    REQUIRE(board.Set("small " + std::to_string(i), "").ok());
+  }
+  CHECK_FALSE(has("0"));
+  CHECK_FALSE(has("one more"));
+  CHECK(has("small 0"));
 }
 
 TEST_CASE("waiters are bounded") {
   RendezvousBoard board;
   Waiter waiter;
   for (size_t i = 0; i < RendezvousBoard::kWaitersMax; ++i) {
-    Run(board.Get("key", kStart, [](absl::StatusOr<std::string>) {}));
+    Run(board.Get("job", "key", kStart, kStart + std::chrono::seconds(1),
+                  [](absl::StatusOr<std::string>) {}));
   }
-  Run(board.Get("key", kStart, waiter.Done()));
+  Run(board.Get("job", "key", kStart, kStart + std::chrono::seconds(1), waiter.Done()));
   REQUIRE(waiter.answer.has_value());
   CHECK(waiter.answer->status().code() == absl::StatusCode::kResourceExhausted);
 }

@@ -112,7 +112,7 @@ class EmbeddingStore {
   virtual absl::StatusOr<std::vector<StoreTableStat>> Stat() = 0;
   // NOT_FOUND when the row has never been pushed.
   virtual absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) = 0;
-  // Every stored row in key order (bucket, table, id); `visit` returns false to stop.
+  // Every stored row by (bucket, table, id); `visit` returns false to stop, may not push.
   virtual absl::Status Scan(const std::function<bool(uint32_t table, const StoredRow&)>& visit) = 0;
   // A hash of every stored row (table name, id, weights, slots, last step),
   // independent of where rows are held. It is a sum over rows modulo 2^64: the sum

@@ -202,7 +202,10 @@ absl::Status FilePushLog::ReadSegment(const std::string& name, bool last,
       const bool empty = segment.last_sequence < segment.first_sequence;
       const int64_t keep = empty ? 0 : static_cast<int64_t>(offset);
       PAGODA_RETURN_IF_ERROR(CutTail(path, static_cast<int64_t>(bytes.size()), keep));
-      if (empty) return absl::OkStatus();
+      if (empty) {
+        if (segments_.empty()) next_sequence_ = 0;  // As if the segment had never been.
+        return absl::OkStatus();
+      }
       break;
     }
     if (frame.sequence != next_sequence_) {

@@ -7,8 +7,7 @@
 // sanitizers' runtimes do not survive the resolver functions this needs.
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
     !defined(__clang__)
-#define PAGODA_EACH_VECTOR_WIDTH \
-  __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+#define PAGODA_EACH_VECTOR_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define PAGODA_EACH_VECTOR_WIDTH
 #endif

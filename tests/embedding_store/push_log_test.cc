@@ -172,6 +172,20 @@ TEST_CASE("a segment killed at its first record disappears") {
   }
 }
 
+TEST_CASE("a log that was only a torn record takes any next sequence") {
+  LogFixture log;
+  log.options.flushed_sequence = log.options.highest_sequence = 4;
+  log.Write(5, 5);
+  const std::string path = log.Segments().at(0);
+  Put(path, Bytes(path).substr(0, Bytes(path).size() - 1));
+  // Rows on disk are ahead of the log, as after a loss of power.
+  log.options.flushed_sequence = log.options.highest_sequence = 9;
+  auto opened = log.Open();
+  REQUIRE(opened.ok());
+  CHECK((*opened)->last_sequence() == 0);
+  CHECK(LogFixture::Append(**opened, 10).ok());
+}
+
 TEST_CASE("a changed bit anywhere is DATA_LOSS that names file and byte") {
   LogFixture log;
   log.Write(1, 3);

@@ -250,13 +250,14 @@ struct Cut {
   int64_t rows, columns, terms;
 };
 
-Cut ChooseCut(int64_t m, int64_t n, int64_t k) {
+Cut ChooseCut(GemmForm form, int64_t m, int64_t n, int64_t k) {
   constexpr int64_t kWanted = 8;
-  constexpr int64_t kRowsMax = 128, kRowsMin = 64;  // Fewer rows share too little of b.
-  constexpr int64_t kColumns = 1024;                // 64 x 1024 sums of f32 lie in L2.
-  Cut cut{kRowsMax, kColumns, k};
+  constexpr int64_t kColumns = 1024;  // 64 x 1024 sums of f32 lie in L2.
+  // Fewer rows would share too little of b; AMX has done with them sooner.
+  const int64_t rows_max = form == GemmForm::kBF16 ? 256 : 128;
+  Cut cut{rows_max, kColumns, k};
   const auto tiles = [&] { return NumChunks(m, cut.rows) * NumChunks(n, cut.columns); };
-  if (tiles() < kWanted) cut.rows = kRowsMin;
+  if (tiles() < kWanted && form != GemmForm::kBF16) cut.rows = rows_max / 2;
   if (tiles() < kWanted && k >= 2 * kTermsAtOnce) {
     const int64_t pieces = std::min(NumChunks(kWanted, tiles()), k / kTermsAtOnce);
     cut.terms = NumChunks(k, pieces);
@@ -308,7 +309,7 @@ void TransposeForGemm(Context& ctx, GemmForm form, const float* from, int64_t ro
 
 absl::Status ParallelGemm(Context& ctx, GemmForm form, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return absl::OkStatus();
-  const Cut cut = ChooseCut(args.m, args.n, args.k);
+  const Cut cut = ChooseCut(form, args.m, args.n, args.k);
   const int64_t row_tiles = NumChunks(args.m, cut.rows);
   const int64_t column_tiles = NumChunks(args.n, cut.columns);
   const int64_t pieces = cut.terms > 0 ? std::max<int64_t>(NumChunks(args.k, cut.terms), 1) : 1;

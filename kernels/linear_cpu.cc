@@ -1,9 +1,11 @@
-// Forward: pieces of rows, one thread each: product, then bias and activation
-// while the piece is in cache.
+// Forward: w is turned over once, then pieces of rows, one thread each: product,
+// then bias and activation while the piece is in cache.
 // Backward, pass 1, pieces of rows: dz = dy * f'(y), the piece's sum of dz for
 // dbias, and dx = dz w. Pass 2: dw = dz^T x in tiles over the whole batch.
 #include "kernels/linear.h"
 
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "kernels/activation_math.h"
@@ -105,6 +107,55 @@ bool Fusable(Activation activation) {
 constexpr const char* kNotFusable =
     "only none, relu, sigmoid and tanh can be fused into a dense layer";
 
+// What all pieces of the forward pass share.
+struct ForwardPass {
+  GemmForm form;
+  int64_t in, out;
+  const float* x;
+  const void* w_turned;  // [in, out] in `form`.
+  Epilogue epilogue;     // bias null: neither bias nor activation.
+};
+
+// oneDNN takes another path for very few rows, which adds up in another order. A
+// product never has fewer rows than this, so that a row's result does not depend
+// on how many come with it: a row predicted alone scores as it did in its batch.
+constexpr int64_t kRowsMin = 32;
+
+void ForwardRows(const ForwardPass& pass, int64_t begin, int64_t end) {
+  const int64_t rows = end - begin;
+  const int64_t product_rows = std::max(rows, kRowsMin);
+  const bool padded = rows < kRowsMin;
+  const int64_t x_bytes = product_rows * pass.in * GemmElementBytes(pass.form);
+  const float* x = pass.x + begin * pass.in;
+  float* y = pass.epilogue.y + begin * pass.out;
+  GemmArgs gemm;
+  gemm.m = product_rows;
+  gemm.n = pass.out;
+  gemm.k = pass.in;
+  gemm.a = x;
+  gemm.a_stride = pass.in;
+  gemm.b = pass.w_turned;
+  gemm.b_stride = pass.out;
+  gemm.c = y;
+  gemm.c_stride = pass.out;
+  if (padded || pass.form != GemmForm::kF32) {
+    // A multiple of 64 bytes for x, so that y after it is aligned too.
+    const int64_t y_begin = (x_bytes + 63) / 64 * 64;
+    char* scratch =
+        static_cast<char*>(ThreadScratch(y_begin + (padded ? product_rows * pass.out * 4 : 0)));
+    ConvertForGemm(pass.form, x, rows * pass.in, scratch);
+    gemm.a = scratch;
+    if (padded) {
+      const int64_t used = rows * pass.in * GemmElementBytes(pass.form);
+      std::memset(scratch + used, 0, static_cast<size_t>(x_bytes - used));
+      gemm.c = reinterpret_cast<float*>(scratch + y_begin);
+    }
+  }
+  Gemm(pass.form, gemm);
+  if (padded) std::copy(gemm.c, gemm.c + rows * pass.out, y);
+  if (pass.epilogue.bias != nullptr) RunBiasActivation(pass.epilogue, begin, end);
+}
+
 }  // namespace
 
 absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
@@ -118,40 +169,21 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
   if (!check.ok()) return check.status();
 
   const GemmForm form = GemmFormFor(ctx.compute_dtype());
-  const int64_t bytes = GemmElementBytes(form);
+  PAGODA_ASSIGN_OR_RETURN(const Tensor w_turned, EmptyInForm(ctx, form, in * out));
+  TransposeForGemm(ctx, form, w.data<float>(), out, in, w_turned.raw());
   std::vector<float> no_bias;
-  if (bias.absent()) no_bias.assign(static_cast<size_t>(out), 0.0f);
-  const float* bias_data = bias.absent() ? no_bias.data() : bias.data<float>();
-  const bool epilogue = !bias.absent() || activation != Activation::kNone;
-  // Few rows do not repay turning w over.
-  const bool turned = form != GemmForm::kF32 || n >= 4 * kRowsPerPiece;
-  Tensor w_turned;
-  if (turned) {
-    PAGODA_ASSIGN_OR_RETURN(w_turned, EmptyInForm(ctx, form, in * out));
-    TransposeForGemm(ctx, form, w.data<float>(), out, in, w_turned.raw());
+  ForwardPass pass{form,
+                   in,
+                   out,
+                   x.data<float>(),
+                   w_turned.raw(),
+                   {activation, bias.data<float>(), out, y.data<float>()}};
+  if (bias.absent() && activation != Activation::kNone) {
+    no_bias.assign(static_cast<size_t>(std::max<int64_t>(out, 1)), 0.0f);
+    pass.epilogue.bias = no_bias.data();
   }
-  ForChunks(ctx, n, LinearRows(form, in, out), [&](int64_t, int64_t begin, int64_t end) {
-    const int64_t rows = end - begin;
-    const float* x_rows = x.data<float>() + begin * in;
-    GemmArgs gemm;
-    gemm.m = rows;
-    gemm.n = out;
-    gemm.k = in;
-    gemm.a = x_rows;
-    if (form != GemmForm::kF32) {
-      void* converted = ThreadScratch(rows * in * bytes);
-      ConvertForGemm(form, x_rows, rows * in, converted);
-      gemm.a = converted;
-    }
-    gemm.a_stride = in;
-    gemm.b = turned ? w_turned.raw() : w.raw();
-    gemm.b_stride = turned ? out : in;
-    gemm.b_transposed = !turned;
-    gemm.c = y.data<float>() + begin * out;
-    gemm.c_stride = out;
-    Gemm(form, gemm);
-    if (epilogue) RunBiasActivation({activation, bias_data, out, gemm.c}, 0, rows);
-  });
+  ForChunks(ctx, n, LinearRows(form, in, out),
+            [&](int64_t, int64_t begin, int64_t end) { ForwardRows(pass, begin, end); });
   return absl::OkStatus();
 }
 

@@ -245,6 +245,25 @@ TEST_CASE("Each gradient of a dense layer may be left out without touching the o
   }
 }
 
+TEST_CASE("A row's result does not depend on the rows beside it") {
+  for (const Layer l : {Layer{1100, 65, 31}, {600, 1030, 40}, {600, 13, 256}, {600, 256, 1}}) {
+    const Data data(l);
+    TestDevice device;
+    const Tensor w = device.Upload(data.w, {l.out, l.in}), bias = device.Upload(data.bias, {l.out});
+    const Tensor x = device.Upload(data.x, {l.n, l.in}), y = *device.ctx->Empty({l.n, l.out});
+    REQUIRE(LinearForward(*device.ctx, x, w, bias, Activation::kRelu, y).ok());
+    const std::vector<float> all = device.Download(y);
+    for (int64_t rows = 1; rows < l.n; rows += rows < 70 ? 1 : 61) {
+      CAPTURE(l.in, l.out, rows);
+      const int64_t first = l.n - rows;
+      const Tensor part = y.Rows(0, rows);
+      REQUIRE(
+          LinearForward(*device.ctx, x.Rows(first, l.n), w, bias, Activation::kRelu, part).ok());
+      REQUIRE(SameBits(device.Download(part), Slice(all, first * l.out, rows * l.out)));
+    }
+  }
+}
+
 TEST_CASE("A non-finite input reaches the output of a dense layer") {
   TestDevice device;
   std::vector<float> x(4, 1.0f);

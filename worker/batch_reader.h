@@ -33,7 +33,8 @@ struct ReaderOptions {
   // false: an absent label, weight or group column is fine (labels then read 0,
   // weights 1, groups are empty), and so is an empty label (0).
   bool needs_labels = true;
-  // true: an absent column of a feature is fine; its cells read as empty.
+  // true: an absent column of a feature is fine: the feature has no ids then, or reads
+  // as its missing_value when it is numeric.
   bool absent_columns_empty = false;
   // Evaluation and prediction: batch i of an epoch goes whole to worker i % N, so the
   // batches are those of one worker; data.sharding is then ignored. The rows come

@@ -183,6 +183,7 @@ Batch FeatureTransform::NewBatch(int64_t size) const {
 
 bool FeatureTransform::AppendIds(const Feature& feature, const RowCells& cells, RaggedIds* out,
                                  RowError* error) const {
+  if (feature.slot < 0) return true;
   CellText cell = CellOf(cells, feature.slot);
   const bool no_id = cell.text.empty() && feature.spec.kind == FeatureKind::kId;
   FeatureId id = 0;

@@ -10,6 +10,9 @@
 // With a separator a cell holds several values: empty pieces are dropped, so an
 // empty cell is an empty list. With `last` = L the last L of them stay, in order.
 //
+// A column that the data lacks altogether (slot -1) is not an empty cell: an id feature
+// then has no ids, of whatever kind it is; a numeric one reads as missing_value.
+//
 // Label: see FeatureSchema. An empty label is bad, except when labels are not
 // needed; it then reads 0. A weight is a finite number >= 0.
 //

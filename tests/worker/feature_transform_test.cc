@@ -159,6 +159,26 @@ TEST_CASE("several values in a cell, and the last of a sequence") {
   CHECK(rows.Bad({"1 x 3"}) == "field 'history' is not an unsigned 64-bit integer: 'x'");
 }
 
+TEST_CASE("a column that the data lacks gives no ids, and the missing value") {
+  FeatureSchema schema;
+  schema.features = {Spec("city", FeatureKind::kCategorical), Spec("id", FeatureKind::kId),
+                     Spec("age", FeatureKind::kBucketised), Spec("x", FeatureKind::kNumeric)};
+  schema.features[2].boundaries = {1.0};
+  schema.features[3].transform.missing_value = 7.0;
+  ColumnSlots slots;
+  slots.feature = {-1, -1, -1, -1};
+  const auto transform = FeatureTransform::Create(schema, slots, true);
+  REQUIRE(transform.ok());
+  Batch batch = transform->NewBatch(1);
+  RowError error;
+  REQUIRE(transform->AppendRow(RowCells(), SampleOrigin{0, 1}, &batch, &error));
+  for (const RaggedIds& column : batch.sparse) {
+    CHECK(column.ids.empty());
+    CHECK(column.offsets == std::vector<int32_t>{0, 0});
+  }
+  CHECK(batch.dense == std::vector<float>{7.0f});
+}
+
 TEST_CASE("lists of sparse formats have their own separator") {
   FeatureSpec spec = Spec("all", FeatureKind::kId);
   spec.column = "features";

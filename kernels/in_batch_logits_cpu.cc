@@ -19,12 +19,12 @@ ArgumentCheck CheckOperands(Context& ctx, const char* op, const Tensor& matrix, 
 
 absl::Status InBatchLogitsForward(Context& ctx, const Tensor& scores, const Tensor& items,
                                   const Tensor& log_q, float temperature, const Tensor& out) {
+  KernelScope scope(ctx);
   ArgumentCheck check = CheckOperands(ctx, "InBatchLogitsForward", scores, items, temperature);
   if (!check.ok()) return check.status();
   const int64_t n = items.dim(0);
   check.HasOrAbsent("log_q", log_q, {n}).Has("out", out, {n, n});
   if (!check.ok()) return check.status();
-  KernelScope scope(ctx);
   const int32_t* item = items.data<int32_t>();
   const float* correction = log_q.data<float>();
   const float scale = 1.0f / temperature;
@@ -43,12 +43,12 @@ absl::Status InBatchLogitsForward(Context& ctx, const Tensor& scores, const Tens
 
 absl::Status InBatchLogitsBackward(Context& ctx, const Tensor& dout, const Tensor& items,
                                    float temperature, float beta, const Tensor& dscores) {
+  KernelScope scope(ctx);
   ArgumentCheck check = CheckOperands(ctx, "InBatchLogitsBackward", dout, items, temperature);
   if (!check.ok()) return check.status();
   const int64_t n = items.dim(0);
   check.Has("dscores", dscores, {n, n});
   if (!check.ok()) return check.status();
-  KernelScope scope(ctx);
   const int32_t* item = items.data<int32_t>();
   const float scale = 1.0f / temperature;
   ForChunks(ctx, n, RowsPerChunk(n), [&](int64_t, int64_t begin, int64_t end) {

@@ -17,6 +17,7 @@
 #include "kernels/activation.h"
 #include "kernels/batch_norm.h"
 #include "kernels/embedding_bag.h"
+#include "kernels/item_frequency.h"
 #include "kernels/segment_sum.h"
 
 namespace pagoda::nn {
@@ -49,6 +50,8 @@ Var MatMul(const Var& a, const Var& b, Transposes transposes = {});
 Var Linear(const Var& x, const Var& w, const Var& bias, Activation f = Activation::kNone);
 
 // ---- Shape (ops_shape.cc). ----
+// Values from the host as [n], without gradient.
+Var Constant(Tape& tape, const std::vector<float>& values);
 Var Reshape(const Var& x, const Shape& shape);
 Var Flatten(const Var& x);                                   // [n, ...] -> [n, rest]
 Var Concat(const std::vector<Var>& parts);                   // [n, d_i] -> [n, sum d_i]
@@ -99,8 +102,16 @@ Var SigmoidCrossEntropy(const Var& logits, const Var& labels, const Var& weights
 // x [n, m], targets (host, -1 skips the row), weights [n] (optional) -> [n].
 Var SoftmaxCrossEntropy(const Var& x, const std::vector<int32_t>& targets, const Var& weights);
 // In-batch softmax logits (kernels/in_batch_logits.h): scores [n, n] -> [n, n].
-// items [n]: equal numbers mark the same item; log_q [n], or empty for none.
-Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items,
-                  const std::vector<float>& log_q, float temperature);
+// items [n]: equal numbers mark the same item; log_q [n] (optional, no gradient).
+Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items, const Var& log_q,
+                  float temperature);
+// log of how often the items of `buckets` are in a batch (kernels/item_frequency.h),
+// counting this batch when `update`; no gradient. -> [n]
+struct ItemFrequencyOptions {
+  float rate = 0.01f;
+  bool update = true;
+};
+Var ItemLogFrequency(Tape& tape, const std::vector<int32_t>& buckets,
+                     const ItemFrequencyState& state, const ItemFrequencyOptions& options);
 
 }  // namespace pagoda::nn

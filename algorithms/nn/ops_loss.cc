@@ -48,17 +48,13 @@ Var SoftmaxCrossEntropy(const Var& x, const std::vector<int32_t>& targets, const
   });
 }
 
-Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items,
-                  const std::vector<float>& log_q, float temperature) {
+Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items, const Var& log_q,
+                  float temperature) {
   return RunOp("InBatchLogits", {scores}, [&](Tape& tape) -> absl::StatusOr<Var> {
     Context& ctx = tape.ctx();
     const Shape columns = {static_cast<int64_t>(items.size())};
     PAGODA_ASSIGN_OR_RETURN(const Tensor numbers, ctx.Upload<int32_t>(items, columns));
-    Tensor correction;
-    if (!log_q.empty()) {
-      PAGODA_ASSIGN_OR_RETURN(correction,
-                              ctx.Upload<float>(log_q, {static_cast<int64_t>(log_q.size())}));
-    }
+    const Tensor correction = log_q.valid() ? log_q.value() : Tensor();
     PAGODA_ASSIGN_OR_RETURN(Tensor y, ctx.Empty(scores.shape()));
     PAGODA_RETURN_IF_ERROR(
         InBatchLogitsForward(ctx, scores.value(), numbers, correction, temperature, y));
@@ -68,6 +64,23 @@ Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items,
       });
     });
   });
+}
+
+Var ItemLogFrequency(Tape& tape, const std::vector<int32_t>& buckets,
+                     const ItemFrequencyState& state, const ItemFrequencyOptions& options) {
+  if (!tape.status().ok()) return Var();
+  const auto run = [&]() -> absl::StatusOr<Var> {
+    const Shape shape = {static_cast<int64_t>(buckets.size())};
+    PAGODA_ASSIGN_OR_RETURN(const Tensor numbers, tape.ctx().Upload<int32_t>(buckets, shape));
+    PAGODA_ASSIGN_OR_RETURN(Tensor log_q, tape.ctx().Empty(shape));
+    PAGODA_RETURN_IF_ERROR(
+        ItemFrequency(tape.ctx(), numbers, options.rate, options.update, state, log_q));
+    return tape.Leaf(log_q, /*needs_grad=*/false);
+  };
+  absl::StatusOr<Var> result = run();
+  if (result.ok()) return *result;
+  tape.Fail(WithContext(result.status(), "ItemLogFrequency"));
+  return Var();
 }
 
 }  // namespace pagoda::nn

@@ -29,6 +29,15 @@ absl::StatusOr<int64_t> ConcatWidth(const std::vector<Var>& parts) {
 
 }  // namespace
 
+Var Constant(Tape& tape, const std::vector<float>& values) {
+  if (!tape.status().ok()) return Var();
+  absl::StatusOr<Tensor> tensor =
+      tape.ctx().Upload<float>(values, {static_cast<int64_t>(values.size())});
+  if (tensor.ok()) return tape.Leaf(*tensor, /*needs_grad=*/false);
+  tape.Fail(WithContext(tensor.status(), "Constant"));
+  return Var();
+}
+
 Var Reshape(const Var& x, const Shape& shape) {
   return RunOp("Reshape", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
     if (NumElements(shape) != x.value().size()) {

@@ -104,7 +104,7 @@ class TwoTower : public Model {
           " units; set output_dim, or hidden to end in one width"));
     }
     has_label_ = !schema.label.empty();
-    return absl::OkStatus();
+    return DeclareLogQ(declaration);
   }
 
   absl::StatusOr<ForwardOutput> Forward(ForwardInput& input) const override {
@@ -124,7 +124,8 @@ class TwoTower : public Model {
   // user did not choose is an item for others to be told from, and no more.
   LossTerm InBatchLoss(ForwardInput& input, const ForwardOutput& output) const {
     const Batch& batch = input.host().batch;
-    const std::vector<int32_t> items = NumberItems(batch);
+    const std::vector<uint64_t> identities = ItemIdentities(batch);
+    const std::vector<int32_t> items = NumberItems(identities);
     std::vector<int32_t> targets(items.size());
     LossTerm loss;
     loss.name = "softmax";
@@ -135,8 +136,8 @@ class TwoTower : public Model {
       loss.count += weight * label;
     }
     const Var scores = nn::MatMul(output.user, output.item, {.a = false, .b = true});
-    const Var logits =
-        nn::InBatchLogits(scores, items, LogQ(items), static_cast<float>(temperature_));
+    const Var logits = nn::InBatchLogits(scores, items, LogQ(input, identities, items),
+                                         static_cast<float>(temperature_));
     Var weights = input.Weights();
     if (Labelled(batch)) {
       weights = weights.valid() ? nn::Multiply(weights, input.Labels()) : input.Labels();
@@ -147,43 +148,93 @@ class TwoTower : public Model {
 
   bool Labelled(const Batch& batch) const { return has_label_ && !batch.labels.empty(); }
 
-  // One number per sample, equal where all item features are.
-  std::vector<int32_t> NumberItems(const Batch& batch) const {
+  // A hash of all of a sample's item features.
+  std::vector<uint64_t> ItemIdentities(const Batch& batch) const {
+    std::vector<uint64_t> identities(static_cast<size_t>(batch.size), 0);
+    for (int feature : item_.sparse()) {
+      const RaggedIds& values = batch.sparse[static_cast<size_t>(feature)];
+      for (size_t i = 0; i < identities.size(); ++i) {
+        for (int32_t p = values.offsets[i]; p < values.offsets[i + 1]; ++p) {
+          identities[i] = MixBits(identities[i] ^ values.ids[static_cast<size_t>(p)]);
+        }
+        identities[i] = MixBits(identities[i] + 1);
+      }
+    }
+    return identities;
+  }
+
+  // 0, 1, 2, ... for distinct identities in the order of their first sample.
+  static std::vector<int32_t> NumberItems(const std::vector<uint64_t>& identities) {
     std::vector<int32_t> items;
     std::unordered_map<uint64_t, int32_t> numbers;
-    for (int64_t i = 0; i < batch.size; ++i) {
-      uint64_t identity = 0;
-      for (int feature : item_.sparse()) {
-        const RaggedIds& values = batch.sparse[static_cast<size_t>(feature)];
-        const size_t row = static_cast<size_t>(i);
-        for (int32_t p = values.offsets[row]; p < values.offsets[row + 1]; ++p) {
-          identity = MixBits(identity ^ values.ids[static_cast<size_t>(p)]);
-        }
-        identity = MixBits(identity + 1);
-      }
+    for (uint64_t identity : identities) {
       const int32_t next = static_cast<int32_t>(numbers.size());
       items.push_back(numbers.try_emplace(identity, next).first->second);
     }
     return items;
   }
 
-  // log of each sample's item's share of the batch.
-  std::vector<float> LogQ(const std::vector<int32_t>& items) const {
-    if (!options_.Get<bool>("log_q")) return {};
-    std::vector<int64_t> counts(items.size());
-    for (int32_t item : items) ++counts[static_cast<size_t>(item)];
+  absl::Status DeclareLogQ(Declaration& declaration) {
+    log_q_ = options_.Get<std::string>("log_q");
+    if (log_q_ != "streaming" && log_q_ != "batch" && log_q_ != "none") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "model option 'log_q' is '", log_q_, "'; it must be 'streaming', 'batch' or 'none'"));
+    }
+    num_buckets_ = options_.Get<int64_t>("log_q_buckets");
+    if (num_buckets_ < 1 || num_buckets_ > (int64_t{1} << 24)) {
+      return absl::InvalidArgumentError(absl::StrCat("model option 'log_q_buckets' is ",
+                                                     num_buckets_, "; it must be in [1, 2^24]"));
+    }
+    if (log_q_ != "streaming") return absl::OkStatus();
+    const auto state = [&](const char* name, int64_t size) {
+      return declaration.AddDense(
+          {.name = name, .shape = {size}, .init = InitKind::kZeros, .trainable = false});
+    };
+    step_ = state("log_q.step", 1);
+    last_step_ = state("log_q.last_step", num_buckets_);
+    interval_ = state("log_q.interval", num_buckets_);
+    return absl::OkStatus();
+  }
+
+  // log of each sample's item's probability to be in a batch; invalid: no correction.
+  Var LogQ(ForwardInput& input, const std::vector<uint64_t>& identities,
+           const std::vector<int32_t>& items) const {
+    if (log_q_ == "none") return Var();
+    if (log_q_ == "batch") return nn::Constant(input.tape(), BatchShares(items));
+    const Var step = input.Parameter(step_);
+    const Var last_step = input.Parameter(last_step_);
+    const Var interval = input.Parameter(interval_);
+    if (!step.valid() || !last_step.valid() || !interval.valid()) return Var();
+    std::vector<int32_t> buckets;
+    for (uint64_t identity : identities) {
+      buckets.push_back(static_cast<int32_t>(identity % static_cast<uint64_t>(num_buckets_)));
+    }
+    return nn::ItemLogFrequency(input.tape(), buckets,
+                                {step.value(), last_step.value(), interval.value()},
+                                {.rate = kLogQRate, .update = input.Updates(step_)});
+  }
+
+  static std::vector<float> BatchShares(const std::vector<int32_t>& items) {
+    std::vector<double> counts(items.size());
+    for (int32_t item : items) counts[static_cast<size_t>(item)] += 1.0;
     std::vector<float> log_q;
     for (int32_t item : items) {
-      log_q.push_back(
-          static_cast<float>(std::log(static_cast<double>(counts[static_cast<size_t>(item)]) /
-                                      static_cast<double>(items.size()))));
+      log_q.push_back(static_cast<float>(
+          std::log(counts[static_cast<size_t>(item)] / static_cast<double>(items.size()))));
     }
     return log_q;
   }
 
+  // The paper's choice for a fixed distribution of items is 0.01: an estimate over
+  // the last hundred batches that held the item.
+  static constexpr float kLogQRate = 0.01f;
+
   ModelOptions options_;
   double temperature_ = 1.0;
   bool has_label_ = false;
+  std::string log_q_;
+  int64_t num_buckets_ = 0;
+  DenseHandle step_, last_step_, interval_;
   Tower user_, item_;
 };
 
@@ -203,8 +254,12 @@ ModelInfo TwoTowerModelInfo() {
                           "Width of a linear layer that ends each tower; 0 for none."});
   info.options.push_back({"normalize", true, "", "Scale both towers' outputs to length 1."});
   info.options.push_back({"temperature", 0.1, "", "Scores are divided by this in the softmax."});
-  info.options.push_back(
-      {"log_q", true, "", "Correct the logits for how often the batch holds each item."});
+  info.options.push_back({"log_q", std::string("streaming"), "",
+                          "Correct the logits for how often batches hold each item: 'streaming' "
+                          "estimates it over training, 'batch' from the batch alone, 'none' does "
+                          "not."});
+  info.options.push_back({"log_q_buckets", int64_t{65536}, "buckets",
+                          "Of the streaming estimate; items share one by hash."});
   info.create = [](const ModelOptions& options) { return std::make_unique<TwoTower>(options); };
   return info;
 }

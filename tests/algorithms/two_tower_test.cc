@@ -43,7 +43,7 @@ bool SameItem(const Batch& batch, size_t i, size_t j) {
 }
 
 // Yi et al. 2019, eq. 3 to 5, sample by sample.
-double InBatchLoss(const Oracle& o, bool log_q) {
+double InBatchLoss(const Oracle& o, const std::string& log_q) {
   const Batch& batch = o.batch();
   const size_t n = static_cast<size_t>(batch.size);
   double sum = 0.0, count = 0.0;
@@ -56,7 +56,7 @@ double InBatchLoss(const Oracle& o, bool log_q) {
       for (size_t k = 0; k < n; ++k)
         share += SameItem(batch, j, k) ? 1.0 / static_cast<double>(n) : 0.0;
       const double score = Dot(UserVector(o, i), ItemVector(o, j)) / 0.5;
-      const double logit = log_q ? score - std::log(share) : score;
+      const double logit = log_q == "batch" ? score - std::log(share) : score;
       if (i == j) positive = logit;
       if (i == j || !SameItem(batch, i, j)) total += std::exp(logit);
     }
@@ -76,7 +76,8 @@ Batch RepeatingItems(const FeatureSchema& schema, int64_t size) {
 
 TEST_CASE("two_tower: loss and every gradient follow the formula") {
   const FeatureSchema schema = SmallSchema(true);
-  for (bool log_q : {true, false}) {
+  // In a first step every item has been in every batch so far: no correction.
+  for (const std::string log_q : {"batch", "none", "streaming"}) {
     Options options = kOptions;
     options["log_q"] = log_q;
     const ModelHarness harness("two_tower", options, schema);
@@ -123,6 +124,60 @@ TEST_CASE("two_tower without a label takes every sample for chosen") {
   REQUIRE(step.losses[0].sum > 0.0);
 }
 
+// The loss of one step on `parameters`, whose state it moves when training.
+double StepLoss(const ModelHarness& harness, TestDevice& device, ParameterSet& parameters,
+                const Batch& batch, bool training) {
+  const PreparedBatch prepared = harness.Prepare(batch);
+  std::vector<std::vector<float>> rows(harness.declaration().tables.size());
+  StepInput input;
+  input.batch = &prepared;
+  input.training = training;
+  for (size_t t = 0; t < rows.size(); ++t) {
+    for (FeatureId id : prepared.unique_ids[t]) {
+      for (float v : harness.Row(static_cast<int>(t), id)) rows[t].push_back(v);
+    }
+    input.rows.push_back(rows[t].data());
+  }
+  auto step =
+      ModelStep::Forward(*device.ctx, harness.model(), harness.declaration(), parameters, input);
+  REQUIRE(step.ok());
+  return training ? (*(*step)->Losses())[0].sum : 0.0;
+}
+
+TEST_CASE("two_tower's streaming estimate corrects by the steps between an item's batches") {
+  const FeatureSchema schema = SmallSchema(true);
+  const ModelHarness harness("two_tower", kOptions, schema);
+  TestDevice device;
+  const auto parameters = harness.Parameters(device);
+  const Batch batch = RepeatingItems(schema, 6);
+  Batch others = batch;  // Steps 2 to 9 hold one of the two items alone.
+  for (FeatureId& id : others.sparse[2].ids) id = 0;
+  const double first = StepLoss(harness, device, *parameters, batch, true);
+  for (int i = 0; i < 8; ++i) StepLoss(harness, device, *parameters, others, true);
+  // Evaluation counts nothing.
+  for (int i = 0; i < 5; ++i) StepLoss(harness, device, *parameters, batch, false);
+  const double last = StepLoss(harness, device, *parameters, batch, true);
+  const auto with_correction = [&](double log_q_rare) {
+    const Oracle o(harness, device, batch);
+    double sum = 0.0;
+    for (size_t i = 0; i < 6; ++i) {
+      double total = 0.0, positive = 0.0;
+      for (size_t j = 0; j < 6; ++j) {
+        const double logit = Dot(UserVector(o, i), ItemVector(o, j)) / 0.5 -
+                             (batch.sparse[2].ids[j] == 1 ? log_q_rare : 0.0);
+        if (i == j) positive = logit;
+        if (i == j || !SameItem(batch, i, j)) total += std::exp(logit);
+      }
+      sum += double{batch.weights[i]} * double{batch.labels[i]} * (std::log(total) - positive);
+    }
+    return sum;
+  };
+  REQUIRE(first == Approx(with_correction(0.0)).epsilon(1e-5));
+  // The rarer item's interval is now (1 - 0.01) 1 + 0.01 * 9 = 1.08.
+  REQUIRE(last == Approx(with_correction(-std::log(1.08))).epsilon(1e-5));
+  REQUIRE(std::fabs(last - first) > 1e-3);
+}
+
 TEST_CASE("two_tower refuses options that do not fit the schema, by name") {
   const auto refused = [](const std::string& key, const OptionValue& value,
                           const std::string& word) {
@@ -138,6 +193,8 @@ TEST_CASE("two_tower refuses options that do not fit the schema, by name") {
   refused("item_features", std::vector<std::string>{"hours"}, "item_features");
   refused("temperature", 0.0, "temperature");
   refused("output_dim", int64_t{-1}, "output_dim");
+  refused("log_q", std::string("stream"), "'log_q'");
+  refused("log_q_buckets", int64_t{0}, "'log_q_buckets'");
   // Without a projection the towers' widths must agree: 3 and 3 do, 3 and 4 do not.
   Options wide = kOptions;
   wide["output_dim"] = int64_t{0};

@@ -7,9 +7,7 @@ namespace {
 using Vars = std::vector<Var>;
 
 Var Constant(const Var& beside, const std::vector<float>& values) {
-  auto tensor = beside.tape().ctx().Upload<float>(values, {static_cast<int64_t>(values.size())});
-  REQUIRE(tensor.ok());
-  return beside.tape().Leaf(*tensor, false);
+  return nn::Constant(beside.tape(), values);
 }
 
 TEST_CASE("SigmoidCrossEntropy has its value and the gradients of differences") {
@@ -54,20 +52,37 @@ TEST_CASE("InBatchLogits corrects, scales and masks, and its softmax has the rig
   const std::vector<int32_t> items = {0, 1, 0, 2};
   const std::vector<float> log_q = {-1, -2, -1, -3};
   GradientCheck({{4, 4}}, [&](const Vars& x) {
-    return nn::Softmax(nn::InBatchLogits(x[0], items, log_q, 0.5f));
+    return nn::Softmax(nn::InBatchLogits(x[0], items, Constant(x[0], log_q), 0.5f));
   }).Run();
   GradientCheck({{0, 0}}, [&](const Vars& x) {
-    return nn::InBatchLogits(x[0], {}, {}, 0.5f);
+    return nn::InBatchLogits(x[0], {}, Var(), 0.5f);
   }).Run();
   TestDevice device;
   Tape tape(*device.ctx);
   const Var x = tape.Leaf(device.Upload(std::vector<float>(16, 1.0f), {4, 4}), true);
-  const std::vector<float> y = ValueOf(device, nn::InBatchLogits(x, items, log_q, 0.5f));
+  const std::vector<float> y =
+      ValueOf(device, nn::InBatchLogits(x, items, Constant(x, log_q), 0.5f));
   REQUIRE(std::vector<float>(y.begin(), y.begin() + 4) ==
           std::vector<float>{3.0f, 4.0f, kMaskedLogit, 5.0f});
-  const std::vector<float> plain = ValueOf(device, nn::InBatchLogits(x, items, {}, 2.0f));
+  const std::vector<float> plain = ValueOf(device, nn::InBatchLogits(x, items, Var(), 2.0f));
   REQUIRE(plain[0] == 0.5f);
   REQUIRE(plain[8] == kMaskedLogit);
+}
+
+TEST_CASE("ItemLogFrequency updates its state, gives a constant, and refuses by name") {
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const ItemFrequencyState state{device.Upload<float>({0}, {1}), device.Upload<float>({0, 0}, {2}),
+                                 device.Upload<float>({0, 0}, {2})};
+  const Var first = nn::ItemLogFrequency(tape, {1, 1}, state, {.rate = 0.5f});
+  REQUIRE(ValueOf(device, first) == std::vector<float>{0.0f, 0.0f});
+  REQUIRE_FALSE(first.needs_grad());
+  nn::ItemLogFrequency(tape, {0}, state, {.rate = 0.5f, .update = false});
+  REQUIRE(device.Download(state.step) == std::vector<float>{1.0f});
+  REQUIRE(device.Download(state.last_step) == std::vector<float>{0.0f, 1.0f});
+  REQUIRE_FALSE(nn::ItemLogFrequency(tape, {2}, state, {}).valid());
+  RequireInvalid(tape.status(), "ItemLogFrequency");
+  REQUIRE_FALSE(nn::Constant(tape, {1.0f}).valid());  // The error sticks.
 }
 
 TEST_CASE("losses refuse what does not fit, by name") {
@@ -86,13 +101,13 @@ TEST_CASE("losses refuse what does not fit, by name") {
   RequireOpRefused(
       {{2, 2}},
       [](const Vars& x) {
-        return nn::InBatchLogits(x[0], {0, 1, 2}, {}, 1.0f);
+        return nn::InBatchLogits(x[0], {0, 1, 2}, Var(), 1.0f);
       },
       "InBatchLogits");
   RequireOpRefused(
       {{2, 2}},
       [](const Vars& x) {
-        return nn::InBatchLogits(x[0], {0, 1}, {}, 0.0f);
+        return nn::InBatchLogits(x[0], {0, 1}, Var(), 0.0f);
       },
       "temperature");
 }

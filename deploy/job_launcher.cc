@@ -147,6 +147,8 @@ absl::Status JobLauncher::EndAfterFailure() {
     absl::SleepFor(kPoll);
     ShowFirstWorker();
     CheckProcesses().IgnoreError();  // Adds to failed_, which is reported below.
+    // Nobody is left whom the servers could tell.
+    if (group_.CountRunning("worker-") == 0) group_.Signal("server-", SIGTERM);
   }
   const int killed = group_.CountRunning("");
   group_.Signal("", SIGKILL);

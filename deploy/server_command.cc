@@ -22,7 +22,10 @@ constexpr absl::Duration kPoll = absl::Milliseconds(50);
 // After a worker's death the others learn the cause with their next heartbeat,
 // a quarter of their timeout away.
 constexpr absl::Duration kFailureLinger = absl::Milliseconds(2500);
+// For calls under way; after a failure they have been answered with the cause already,
+// and what is left goes to peers that are gone.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(5);
+constexpr absl::Duration kFailureGrace = absl::Milliseconds(300);
 
 // [server] of the job file, or of --set alone.
 absl::StatusOr<ParameterServiceOptions> ServiceOptions(const JobArguments& job) {
@@ -89,7 +92,7 @@ absl::StatusOr<int> RunServer(const ServerArguments& arguments) {
   const absl::Status cause = end.ok() ? absl::UnavailableError(absl::StrCat(
                                             "the server ", server->address(), " was asked to stop"))
                                       : end;
-  server->Shutdown(cause, kShutdownGrace);
+  server->Shutdown(cause, end.ok() ? kShutdownGrace : kFailureGrace);
   PAGODA_RETURN_IF_ERROR(end);
   PAGODA_LOG_INFO("ended in good order");
   return 0;

@@ -43,8 +43,8 @@ struct SessionOptions {
   std::string mode = "sync";  // sync | async
   std::vector<proto::TableSpec> tables;
   uint64_t epoch = 1;
-  Step applied_step = 0;      // Resume: steps already in the rows; pulls after them do not wait.
-  bool training = true;                       // false: read-only, unknown tables are refused
+  Step applied_step = 0;  // Resume: steps already in the rows; pulls after them do not wait.
+  bool training = true;   // false: read-only, unknown tables are refused
   absl::Duration timeout = absl::Seconds(8);  // Every wait has this deadline.
 };
 

@@ -165,6 +165,8 @@ absl::Status TrainerImpl::Resume(const JobCut& cut) {
 absl::StatusOr<TrainResult> TrainerImpl::Run() {
   Stopwatch watch;
   absl::Status status = RunStages();
+  // The steps before the failing one stand: what was sent of them is seen through.
+  if (!status.ok() && pusher_ != nullptr) pusher_->Drain().IgnoreError();
   if (!status.ok()) status = ExplainFailure(status, *client_);
   client_->Leave(status);
   PAGODA_RETURN_IF_ERROR(status);

@@ -1,5 +1,6 @@
 // `pagoda train`: servers and worker in this process.
 
+#include <cstdio>
 #include <memory>
 #include <vector>
 
@@ -7,13 +8,15 @@
 #include "deploy/commands.h"
 #include "deploy/embedded_servers.h"
 #include "deploy/output_directory.h"
+#include "deploy/progress.h"
 #include "deploy/stop_signal.h"
 #include "deploy/training_run.h"
 
 namespace pagoda {
 
 absl::StatusOr<int> RunTrain(const TrainArguments& arguments) {
-  InitLogging("train", LogLevel::kInfo);
+  // Beside a progress bar only what is wrong; in a log file everything.
+  InitLogging("train", Progress::IsTerminal(stdout) ? LogLevel::kWarning : LogLevel::kInfo);
   PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
                           LoadJob(arguments.job.job_path, arguments.job.assignments));
   StopSignal::Install("\nstopping at the next step, with a cut; Ctrl-C again quits at once\n");

@@ -73,8 +73,8 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::HelloReader(
 absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::HelloRequest& request) {
   if (request.version() != options_.version || request.protocol() != kProtocolVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "the server is Pagoda ", options_.version, " (protocol ", kProtocolVersion,
-        "), the worker is Pagoda ", request.version(), " (protocol ", request.protocol(), ")"));
+        "the server is of version ", options_.version, " (protocol ", kProtocolVersion,
+        "), the worker of version ", request.version(), " (protocol ", request.protocol(), ")"));
   }
   std::unique_lock<std::shared_mutex> store_lock(store_mutex_);
   PAGODA_RETURN_IF_ERROR(CheckShardPlace(request));

@@ -57,7 +57,7 @@ TEST_CASE("a server may be told to be another version") {
   auto service = ParameterService::Open(options);
   REQUIRE(service.ok());
   CHECK_THAT(Message((*service)->Hello(MakeHelloOf(0, 1, {})).status()),
-             Catch::Contains("the server is Pagoda 0.0.7"));
+             Catch::Contains("the server is of version 0.0.7"));
 }
 
 TEST_CASE("options out of range are refused") {

@@ -18,6 +18,16 @@
 namespace pagoda {
 namespace {
 
+// A gradient to write, or none.
+struct Target {
+  float* data = nullptr;
+  float beta = 1.0f;
+};
+
+Target TargetOf(const Tensor& tensor, float beta) {
+  return {tensor.data<float>(), beta};
+}
+
 struct CrossV1Args {
   const float* x0;  // [n, d]
   const float* x;   // [n, d]
@@ -25,10 +35,10 @@ struct CrossV1Args {
   const float* b;   // [d]
   float* y;         // [n, d]; the gradient in backward
   float* xw;        // [n]
-  float* dx0;       // [n, d], or null
-  float* dx;        // [n, d], or null
-  float* dw;        // [d] partial sum of the piece, or null
-  float* db;        // [d] partial sum of the piece, or null
+  Target dx0;       // [n, d]
+  Target dx;        // [n, d]
+  Target dw;        // [d] partial sum of the piece
+  Target db;        // [d] partial sum of the piece
   int64_t d;
 };
 
@@ -43,10 +53,9 @@ PAGODA_INLINE float Dot(const float* p, const float* q, int64_t d) {
   return total + SumOfLanes<kLanes>(sum);
 }
 
-// to += value, unless `to` is null.
 template <int kWidth>
-PAGODA_INLINE void AddTo(float* to, int64_t c, const Lanes<kWidth>& value) {
-  if (to != nullptr) *At<kWidth>(to + c) += value;
+PAGODA_INLINE void AddTo(const Target& to, int64_t i, const Lanes<kWidth>& value) {
+  if (to.data != nullptr) Accumulate<kWidth>(to.beta, value, to.data + i);
 }
 
 template <int kLanes>
@@ -90,9 +99,9 @@ struct CrossV2Args {
   const float* u;
   const float* x;  // Forward only.
   float* y;        // The gradient in backward.
-  float* dx0;      // Each may be null.
-  float* du;
-  float* dx;
+  Target dx0;
+  Target du;
+  Target dx;
 };
 
 template <int kLanes>
@@ -118,10 +127,11 @@ PAGODA_INLINE void CrossV2BackwardRange(const CrossV2Args& a, int64_t begin, int
 }
 PAGODA_VECTOR_VERSIONS(CrossV2BackwardRange, CrossV2Args)
 
-// into[c] += the partial sums of all pieces, in piece order.
-void AddPartials(const std::vector<float>& partials, int64_t d, const Tensor& into) {
+// into[c] = beta * into[c] + the partial sums of all pieces, in piece order.
+void AddPartials(const std::vector<float>& partials, int64_t d, float beta, const Tensor& into) {
   if (into.absent()) return;
   float* to = into.data<float>();
+  for (int64_t c = 0; c < d; ++c) to[c] = beta == 0.0f ? 0.0f : beta * to[c];
   const int64_t num_pieces = static_cast<int64_t>(partials.size()) / std::max<int64_t>(d, 1);
   for (int64_t piece = 0; piece < num_pieces; ++piece) {
     for (int64_t c = 0; c < d; ++c) to[c] += partials[static_cast<size_t>(piece * d + c)];
@@ -174,8 +184,8 @@ absl::Status CrossV1Backward(Context& ctx, const Tensor& x0, const Tensor& x, co
   args.w = w.data<float>();
   args.y = dy.data<float>();
   args.xw = xw.data<float>();
-  args.dx0 = gradients.dx0.data<float>();
-  args.dx = gradients.dx.data<float>();
+  args.dx0 = TargetOf(gradients.dx0, gradients.beta_dx0);
+  args.dx = TargetOf(gradients.dx, gradients.beta_dx);
   args.d = d;
   const int64_t rows = std::min(RowsPerChunk(d), kReduceRows);
   const size_t partial_size = static_cast<size_t>(NumChunks(n, rows) * d);
@@ -183,12 +193,12 @@ absl::Status CrossV1Backward(Context& ctx, const Tensor& x0, const Tensor& x, co
   std::vector<float> db(gradients.db.absent() ? 0 : partial_size);
   ForChunks(ctx, n, rows, [&](int64_t piece, int64_t begin, int64_t end) {
     CrossV1Args mine = args;
-    mine.dw = dw.empty() ? nullptr : dw.data() + piece * d;
-    mine.db = db.empty() ? nullptr : db.data() + piece * d;
+    mine.dw.data = dw.empty() ? nullptr : dw.data() + piece * d;
+    mine.db.data = db.empty() ? nullptr : db.data() + piece * d;
     RunCrossV1BackwardRows(mine, begin, end);
   });
-  AddPartials(dw, d, gradients.dw);
-  AddPartials(db, d, gradients.db);
+  AddPartials(dw, d, gradients.beta_dw, gradients.dw);
+  AddPartials(db, d, gradients.beta_db, gradients.db);
   return absl::OkStatus();
 }
 
@@ -222,9 +232,9 @@ absl::Status CrossV2Backward(Context& ctx, const Tensor& x0, const Tensor& u, co
   args.x0 = x0.data<float>();
   args.u = u.data<float>();
   args.y = dy.data<float>();
-  args.dx0 = gradients.dx0.data<float>();
-  args.du = gradients.du.data<float>();
-  args.dx = gradients.dx.data<float>();
+  args.dx0 = TargetOf(gradients.dx0, gradients.beta_dx0);
+  args.du = TargetOf(gradients.du, gradients.beta_du);
+  args.dx = TargetOf(gradients.dx, gradients.beta_dx);
   ForChunks(ctx, x0.size(), kChunkElements, [&](int64_t, int64_t begin, int64_t end) {
     RunCrossV2BackwardRange(args, begin, end);
   });

@@ -32,6 +32,7 @@ struct DotArgs {
   float* dx;       // [n, f, d]; backward only
   int64_t f;
   int64_t d;
+  float beta;  // Of dx.
 };
 
 constexpr int64_t PairsBefore(int64_t row) {
@@ -166,7 +167,9 @@ PAGODA_INLINE void GradientBlock(const DotArgs& a, const float* x, const float* 
     PAGODA_UNROLL
     for (int64_t r = 0; r < kBackwardRows; ++r) sum[r] += value * run[r];
   }
-  for (int64_t r = 0; r < rows; ++r) *At<kWidth>(dx + (row + r) * a.d + c) += sum[r];
+  for (int64_t r = 0; r < rows; ++r) {
+    Accumulate<kWidth>(a.beta, sum[r], dx + (row + r) * a.d + c);
+  }
 }
 
 template <int kLanes>
@@ -198,14 +201,18 @@ absl::Status DotInteractionForward(Context& ctx, const Tensor& x, const Tensor& 
   ArgumentCheck check(ctx, "DotInteractionForward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
   if (!check.Has("out", out, {x.dim(0), PairsBefore(x.dim(1))}).ok()) return check.status();
-  const DotArgs args = {
-      .x = x.data<float>(), .out = out.data<float>(), .dx = nullptr, .f = x.dim(1), .d = x.dim(2)};
+  const DotArgs args = {.x = x.data<float>(),
+                        .out = out.data<float>(),
+                        .dx = nullptr,
+                        .f = x.dim(1),
+                        .d = x.dim(2),
+                        .beta = 0.0f};
   ForChunks(ctx, x.dim(0), RowsPerChunk(args.f * args.d),
             [&](int64_t, int64_t begin, int64_t end) { RunDotForwardSamples(args, begin, end); });
   return absl::OkStatus();
 }
 
-absl::Status DotInteractionBackward(Context& ctx, const Tensor& x, const Tensor& dout,
+absl::Status DotInteractionBackward(Context& ctx, const Tensor& x, const Tensor& dout, float beta,
                                     const Tensor& dx) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "DotInteractionBackward");
@@ -216,7 +223,8 @@ absl::Status DotInteractionBackward(Context& ctx, const Tensor& x, const Tensor&
                         .out = dout.data<float>(),
                         .dx = dx.data<float>(),
                         .f = x.dim(1),
-                        .d = x.dim(2)};
+                        .d = x.dim(2),
+                        .beta = beta};
   ForChunks(ctx, x.dim(0), RowsPerChunk(args.f * args.d),
             [&](int64_t, int64_t begin, int64_t end) { RunDotBackwardSamples(args, begin, end); });
   return absl::OkStatus();

@@ -18,6 +18,7 @@ struct FmArgs {
   float* dx;       // [n, f, d]; backward only
   int64_t f;
   int64_t d;
+  float beta;  // Of dx.
 };
 
 template <int kLanes>
@@ -54,7 +55,8 @@ PAGODA_INLINE void FmBackwardSamples(const FmArgs& a, int64_t begin, int64_t end
           Lanes<kWidth> sum = {};
           for (int64_t f = 0; f < a.f; ++f) sum += *At<kWidth>(x + f * a.d + c);
           for (int64_t f = 0; f < a.f; ++f) {
-            *At<kWidth>(dx + f * a.d + c) += (sum - *At<kWidth>(x + f * a.d + c)) * gradient;
+            const Lanes<kWidth> others = sum - *At<kWidth>(x + f * a.d + c);
+            Accumulate<kWidth>(a.beta, others * gradient, dx + f * a.d + c);
           }
         });
   }
@@ -68,14 +70,19 @@ absl::Status FmForward(Context& ctx, const Tensor& x, const Tensor& out) {
   ArgumentCheck check(ctx, "FmForward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
   if (!check.Has("out", out, {x.dim(0)}).ok()) return check.status();
-  const FmArgs args = {
-      .x = x.data<float>(), .out = out.data<float>(), .dx = nullptr, .f = x.dim(1), .d = x.dim(2)};
+  const FmArgs args = {.x = x.data<float>(),
+                       .out = out.data<float>(),
+                       .dx = nullptr,
+                       .f = x.dim(1),
+                       .d = x.dim(2),
+                       .beta = 0.0f};
   ForChunks(ctx, x.dim(0), RowsPerChunk(args.f * args.d),
             [&](int64_t, int64_t begin, int64_t end) { RunFmForwardSamples(args, begin, end); });
   return absl::OkStatus();
 }
 
-absl::Status FmBackward(Context& ctx, const Tensor& x, const Tensor& dout, const Tensor& dx) {
+absl::Status FmBackward(Context& ctx, const Tensor& x, const Tensor& dout, float beta,
+                        const Tensor& dx) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "FmBackward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
@@ -84,7 +91,8 @@ absl::Status FmBackward(Context& ctx, const Tensor& x, const Tensor& dout, const
                        .out = dout.data<float>(),
                        .dx = dx.data<float>(),
                        .f = x.dim(1),
-                       .d = x.dim(2)};
+                       .d = x.dim(2),
+                       .beta = beta};
   ForChunks(ctx, x.dim(0), RowsPerChunk(args.f * args.d),
             [&](int64_t, int64_t begin, int64_t end) { RunFmBackwardSamples(args, begin, end); });
   return absl::OkStatus();

@@ -61,12 +61,7 @@ PAGODA_INLINE void SumColumnBlocks(int64_t begin, int64_t end, int64_t column, f
   }
   PAGODA_UNROLL
   for (int b = 0; b < kBlocks; ++b) {
-    float* to = y + column + b * kWidth;
-    if (beta == 0.0f) {
-      *At<kWidth>(to) = sum[b] * factor;
-    } else {
-      *At<kWidth>(to) = *At<kWidth>(to) * beta + sum[b] * factor;
-    }
+    Accumulate<kWidth>(beta, sum[b] * factor, y + column + b * kWidth);
   }
 }
 

@@ -64,7 +64,7 @@ PAGODA_INLINE void SpreadToRows(const SegmentArgs& a, int64_t begin, int64_t end
     ForEachColumnBlock<kLanes>(
         0, a.d, [&](auto lanes, int64_t c) __attribute__((always_inline)) {
           constexpr int kWidth = decltype(lanes)::value;
-          *At<kWidth>(to + c) += *At<kWidth>(from + c) * scale;
+          Accumulate<kWidth>(a.beta, *At<kWidth>(from + c) * scale, to + c);
         });
   }
 }
@@ -110,10 +110,11 @@ absl::Status SegmentSumForward(Context& ctx, const Tensor& x, const Tensor& offs
 }
 
 absl::Status SegmentSumBackward(Context& ctx, const Tensor& dout, const Tensor& offsets,
-                                SegmentPooling pooling, const Tensor& dx) {
+                                SegmentPooling pooling, float beta, const Tensor& dx) {
   KernelScope scope(ctx);
   PAGODA_ASSIGN_OR_RETURN(
       SegmentArgs args, CheckSegments(ctx, "SegmentSumBackward", "dx", dx, offsets, "dout", dout));
+  args.beta = beta;
   args.pooling = pooling;
   ForChunks(ctx, dx.dim(0), RowsPerChunk(args.d),
             [&](int64_t, int64_t begin, int64_t end) { RunSpreadToRows(args, begin, end); });

@@ -81,6 +81,16 @@ PAGODA_INLINE float SumOfLanes(const Lanes<kLanes>& v) {
   }
 }
 
+// to = beta * to + value; with beta == 0, `to` is not read.
+template <int kLanes>
+PAGODA_INLINE void Accumulate(float beta, const Lanes<kLanes>& value, float* to) {
+  if (beta == 0.0f) {
+    *At<kLanes>(to) = value;
+  } else {
+    *At<kLanes>(to) = *At<kLanes>(to) * beta + value;
+  }
+}
+
 template <int kLanes>
 struct LaneCount {
   static constexpr int value = kLanes;

@@ -70,9 +70,10 @@ Var SegmentPool(const Var& values, const std::vector<int32_t>& offsets, SegmentP
     PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {num_offsets}));
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({num_offsets - 1, values.shape()[1]}));
     PAGODA_RETURN_IF_ERROR(SegmentSumForward(tape.ctx(), values.value(), ends, pooling, 0.0f, y));
-    return tape.Node(y, {values}, [values, ends, pooling](const Tensor& dy) -> absl::Status {
-      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, values.tape().GradOf(values));
-      return SegmentSumBackward(values.tape().ctx(), dy, ends, pooling, dx);
+    return tape.Node(y, {values}, [values, ends, pooling](const Tensor& dy) {
+      return AddGradient(values, [&](const Tensor& dx, float beta) {
+        return SegmentSumBackward(values.tape().ctx(), dy, ends, pooling, beta, dx);
+      });
     });
   });
 }

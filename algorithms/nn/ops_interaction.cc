@@ -5,6 +5,18 @@
 #include "kernels/fm.h"
 
 namespace pagoda::nn {
+namespace {
+
+// The gradient of `input` to write with `beta`; left absent when it needs none.
+absl::Status AskGradient(const Var& input, Tensor* gradient, float* beta) {
+  return AddGradient(input, [&](const Tensor& dx, float beta_of_input) {
+    *gradient = dx;
+    *beta = beta_of_input;
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
 
 Var DotInteraction(const Var& x) {
   return RunOp("DotInteraction", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
@@ -13,9 +25,10 @@ Var DotInteraction(const Var& x) {
     PAGODA_ASSIGN_OR_RETURN(
         Tensor y, tape.ctx().Empty({x.shape()[0], num_features * (num_features - 1) / 2}));
     PAGODA_RETURN_IF_ERROR(DotInteractionForward(tape.ctx(), x.value(), y));
-    return tape.Node(y, {x}, [x](const Tensor& dy) -> absl::Status {
-      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
-      return DotInteractionBackward(x.tape().ctx(), x.value(), dy, dx);
+    return tape.Node(y, {x}, [x](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return DotInteractionBackward(x.tape().ctx(), x.value(), dy, beta, dx);
+      });
     });
   });
 }
@@ -25,9 +38,10 @@ Var Fm(const Var& x) {
     PAGODA_RETURN_IF_ERROR(CheckRank(x, 3));
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({x.shape()[0]}));
     PAGODA_RETURN_IF_ERROR(FmForward(tape.ctx(), x.value(), y));
-    return tape.Node(y, {x}, [x](const Tensor& dy) -> absl::Status {
-      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
-      return FmBackward(x.tape().ctx(), x.value(), dy, dx);
+    return tape.Node(y, {x}, [x](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return FmBackward(x.tape().ctx(), x.value(), dy, beta, dx);
+      });
     });
   });
 }
@@ -41,10 +55,10 @@ Var CrossV1(const Var& x0, const Var& x, const Var& w, const Var& b) {
         CrossV1Forward(tape.ctx(), x0.value(), x.value(), w.value(), b.value(), y, xw));
     return tape.Node(y, {x0, x, w, b}, [x0, x, w, b, xw](const Tensor& dy) -> absl::Status {
       CrossV1Gradients gradients;
-      PAGODA_ASSIGN_OR_RETURN(gradients.dx0, GradientOrAbsent(x0));
-      PAGODA_ASSIGN_OR_RETURN(gradients.dx, GradientOrAbsent(x));
-      PAGODA_ASSIGN_OR_RETURN(gradients.dw, GradientOrAbsent(w));
-      PAGODA_ASSIGN_OR_RETURN(gradients.db, GradientOrAbsent(b));
+      PAGODA_RETURN_IF_ERROR(AskGradient(x0, &gradients.dx0, &gradients.beta_dx0));
+      PAGODA_RETURN_IF_ERROR(AskGradient(x, &gradients.dx, &gradients.beta_dx));
+      PAGODA_RETURN_IF_ERROR(AskGradient(w, &gradients.dw, &gradients.beta_dw));
+      PAGODA_RETURN_IF_ERROR(AskGradient(b, &gradients.db, &gradients.beta_db));
       return CrossV1Backward(x.tape().ctx(), x0.value(), x.value(), w.value(), xw, dy, gradients);
     });
   });
@@ -56,10 +70,13 @@ Var CrossV2(const Var& x0, const Var& u, const Var& x) {
     PAGODA_RETURN_IF_ERROR(CrossV2Forward(tape.ctx(), x0.value(), u.value(), x.value(), y));
     return tape.Node(y, {x0, u, x}, [x0, u, x](const Tensor& dy) -> absl::Status {
       CrossV2Gradients gradients;
-      PAGODA_ASSIGN_OR_RETURN(gradients.dx0, GradientOrAbsent(x0));
-      PAGODA_ASSIGN_OR_RETURN(gradients.du, GradientOrAbsent(u));
-      PAGODA_ASSIGN_OR_RETURN(gradients.dx, GradientOrAbsent(x));
-      return CrossV2Backward(x.tape().ctx(), x0.value(), u.value(), dy, gradients);
+      PAGODA_RETURN_IF_ERROR(AskGradient(x0, &gradients.dx0, &gradients.beta_dx0));
+      PAGODA_RETURN_IF_ERROR(AskGradient(u, &gradients.du, &gradients.beta_du));
+      // dx is dy: where nothing else has been added yet, dy's memory is handed on.
+      const bool hand_on = x.needs_grad() && x.grad().absent();
+      if (!hand_on) PAGODA_RETURN_IF_ERROR(AskGradient(x, &gradients.dx, &gradients.beta_dx));
+      PAGODA_RETURN_IF_ERROR(CrossV2Backward(x.tape().ctx(), x0.value(), u.value(), dy, gradients));
+      return hand_on ? x.tape().TakeGrad(x, dy) : absl::OkStatus();
     });
   });
 }

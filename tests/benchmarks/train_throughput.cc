@@ -10,6 +10,7 @@
 // batches with a fresh store: the first pass makes the rows and warms up, the second is
 // timed. Prints one JSON object a line:
 //   samples_per_second     median over the steps of the second pass; with p10 and p90
+//   cpu_ms_per_step        of all threads of the process, mean over the second pass
 //   ms_per_step            per stage, mean over both passes; `read` and `prepare` run
 //                          on the prefetch thread beside the rest
 //   loss                   of the last step: changes when the arithmetic does
@@ -17,6 +18,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -175,12 +177,15 @@ absl::Status Measure(const Plan& plan, const Combination& combination, const Bat
   std::vector<double> rates;  // Of the second pass.
   const auto first_pass = static_cast<Step>(batches->size());
   Clock::time_point last = Clock::now();
+  std::clock_t cpu_before = 0;  // When the second pass began.
+  std::clock_t cpu_after = 0;
   TrainObserver observer;
   observer.on_step = [&](Step step, double) {
     const Clock::time_point now = Clock::now();
     const double seconds = std::chrono::duration<double>(now - last).count();
     if (step > first_pass) rates.push_back(static_cast<double>(job.batch_size) / seconds);
     last = now;
+    (step <= first_pass ? cpu_before : cpu_after) = std::clock();
   };
   const std::unique_ptr<AllReduce> alone = SingleWorker();
   PAGODA_ASSIGN_OR_RETURN(
@@ -190,9 +195,11 @@ absl::Status Measure(const Plan& plan, const Combination& combination, const Bat
   absl::PrintF(
       "{\"model\": \"%s\", \"dtype\": \"%s\", \"mode\": \"%s\", \"durability\": \"%s\", "
       "\"threads\": %d, \"samples_per_second\": %.0f, \"p10\": %.0f, \"p90\": %.0f, "
-      "\"ms_per_step\": %s, \"loss\": %.6f}\n",
+      "\"cpu_ms_per_step\": %.1f, \"ms_per_step\": %s, \"loss\": %.6f}\n",
       combination.model, combination.dtype, combination.mode, combination.durability,
       job.num_threads, Quantile(rates, 0.5), Quantile(rates, 0.1), Quantile(rates, 0.9),
+      1e3 * static_cast<double>(cpu_after - cpu_before) / CLOCKS_PER_SEC /
+          static_cast<double>(rates.size()),
       StagesJson(result.times, result.steps), result.last_loss);
   std::fflush(stdout);
   return absl::OkStatus();

@@ -76,20 +76,20 @@ TEST_CASE("cross layer v1 forward") {
 }
 
 // The four gradients, joined, in double. xw is what forward kept.
-std::vector<Exact> OracleV1(const Operands& o, const std::vector<float>& xw) {
+std::vector<Exact> OracleV1(const Operands& o, const std::vector<float>& xw, float beta) {
   std::vector<Exact> dx0(o.old.size()), dx(o.old.size());
   std::vector<Exact> dw(static_cast<size_t>(o.d)), db(static_cast<size_t>(o.d));
   for (size_t c = 0; c < dw.size(); ++c) {
-    dw[c].Add(o.w[c]);
-    db[c].Add(o.b[c]);
+    dw[c].Add(double{beta} * o.w[c]);
+    db[c].Add(double{beta} * o.b[c]);
   }
   for (int64_t i = 0; i < o.n; ++i) {
     const Exact dxw = RowDot(o, o.dy, o.x0, i, false);
     for (int64_t c = 0; c < o.d; ++c) {
       const size_t e = o.At(i, c);
-      dx0[e].Add(o.old[e]);
+      dx0[e].Add(double{beta} * o.old[e]);
       dx0[e].Add(double{o.dy[e]} * xw[static_cast<size_t>(i)]);
-      dx[e].Add(o.old[e]);
+      dx[e].Add(double{beta} * o.old[e]);
       dx[e].Add(o.dy[e]);
       AddProduct(dx[e], dxw, o.w[static_cast<size_t>(c)]);
       AddProduct(dw[static_cast<size_t>(c)], dxw, o.x[e]);
@@ -101,15 +101,22 @@ std::vector<Exact> OracleV1(const Operands& o, const std::vector<float>& xw) {
   return all;
 }
 
-TEST_CASE("cross layer v1 backward adds to each gradient") {
+TEST_CASE("cross layer v1 backward adds to each gradient, or overwrites it") {
+  const float beta = GENERATE(1.0f, 0.0f, 0.5f);
   const int64_t n = GENERATE(0, 1, 301, 1000);
   const int64_t d = GENERATE(1, 5, 16, 37);
   CAPTURE(n, d);
   const Operands o(n, d);
   const std::vector<float> xw = RandomFloats(8, n);
   const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
-    const CrossV1Gradients gradients = {device.Upload(o.old, {n, d}), device.Upload(o.old, {n, d}),
-                                        device.Upload(o.w, {d}), device.Upload(o.b, {d})};
+    const CrossV1Gradients gradients = {device.Upload(o.old, {n, d}),
+                                        device.Upload(o.old, {n, d}),
+                                        device.Upload(o.w, {d}),
+                                        device.Upload(o.b, {d}),
+                                        beta,
+                                        beta,
+                                        beta,
+                                        beta};
     REQUIRE(CrossV1Backward(*device.ctx, device.Upload(o.x0, {n, d}), device.Upload(o.x, {n, d}),
                             device.Upload(o.w, {d}), device.Upload(xw, {n}),
                             device.Upload(o.dy, {n, d}), gradients)
@@ -117,10 +124,11 @@ TEST_CASE("cross layer v1 backward adds to each gradient") {
     return Join({device.Download(gradients.dx0), device.Download(gradients.dx),
                  device.Download(gradients.dw), device.Download(gradients.db)});
   });
-  RequireNear(got, OracleV1(o, xw));
+  RequireNear(got, OracleV1(o, xw, beta));
 }
 
 TEST_CASE("cross layer v2, forward and backward") {
+  const float beta = GENERATE(1.0f, 0.0f, 0.5f);
   const int64_t n = GENERATE(0, 1, 307);
   const int64_t d = GENERATE(1, 5, 16, 429);
   CAPTURE(n, d);
@@ -130,8 +138,12 @@ TEST_CASE("cross layer v2, forward and backward") {
     const Tensor u = device.Upload(o.u, {n, d});
     const Tensor y = device.Upload(o.old, {n, d});
     REQUIRE(CrossV2Forward(*device.ctx, x0, u, device.Upload(o.x, {n, d}), y).ok());
-    const CrossV2Gradients gradients = {device.Upload(o.old, {n, d}), device.Upload(o.old, {n, d}),
-                                        device.Upload(o.old, {n, d})};
+    const CrossV2Gradients gradients = {device.Upload(o.old, {n, d}),
+                                        device.Upload(o.old, {n, d}),
+                                        device.Upload(o.old, {n, d}),
+                                        beta,
+                                        beta,
+                                        beta};
     REQUIRE(CrossV2Backward(*device.ctx, x0, u, device.Upload(o.dy, {n, d}), gradients).ok());
     return Join({device.Download(y), device.Download(gradients.dx0), device.Download(gradients.du),
                  device.Download(gradients.dx)});
@@ -140,7 +152,7 @@ TEST_CASE("cross layer v2, forward and backward") {
   for (size_t e = 0; e < o.x0.size(); ++e) {
     y[e].Add(double{o.x0[e]} * o.u[e]);
     y[e].Add(o.x[e]);
-    for (auto* gradient : {&dx0, &du, &dx}) (*gradient)[e].Add(o.old[e]);
+    for (auto* gradient : {&dx0, &du, &dx}) (*gradient)[e].Add(double{beta} * o.old[e]);
     dx0[e].Add(double{o.dy[e]} * o.u[e]);
     du[e].Add(double{o.dy[e]} * o.x0[e]);
     dx[e].Add(o.dy[e]);

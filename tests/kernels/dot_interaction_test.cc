@@ -1,5 +1,8 @@
 #include "kernels/dot_interaction.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/kernels/operator_harness.h"
 
 namespace pagoda {
@@ -27,9 +30,13 @@ std::vector<Exact> OracleForward(const std::vector<double>& x, int64_t n, int64_
 }
 
 std::vector<Exact> OracleBackward(const std::vector<float>& x, const std::vector<float>& dout,
-                                  const std::vector<float>& old, int64_t n, int64_t f, int64_t d) {
+                                  float beta, const std::vector<float>& old, int64_t n, int64_t f,
+                                  int64_t d) {
   std::vector<Exact> dx(x.size());
-  for (size_t e = 0; e < dx.size(); ++e) dx[e].Add(old[e]);
+  for (size_t e = 0; e < dx.size(); ++e) {
+    dx[e].roundings = 3.0;
+    if (beta != 0.0f) dx[e].Add(double{beta} * old[e]);
+  }
   size_t pair = 0;
   for (int64_t i = 0; i < n; ++i) {
     for (int64_t a = 1; a < f; ++a) {
@@ -60,15 +67,17 @@ TEST_CASE("dot interaction, forward and backward, at many shapes") {
   RequireNear(out, OracleForward(ToDouble(x), n, f, d));
 
   const std::vector<float> dout = RandomFloats(2, n * Pairs(f));
-  const std::vector<float> old = RandomFloats(3, n * f * d);
+  const float beta = GENERATE(0.0f, 1.0f, -0.5f);
+  std::vector<float> old = RandomFloats(3, n * f * d);
+  if (beta == 0.0f) std::fill(old.begin(), old.end(), NAN);  // Must not be read.
   const std::vector<float> dx = RunEverywhere([&](TestDevice& device) {
     const Tensor to = device.Upload(old, {n, f, d});
     REQUIRE(DotInteractionBackward(*device.ctx, device.Upload(x, {n, f, d}),
-                                   device.Upload(dout, {n, Pairs(f)}), to)
+                                   device.Upload(dout, {n, Pairs(f)}), beta, to)
                 .ok());
     return device.Download(to);
   });
-  RequireNear(dx, OracleBackward(x, dout, old, n, f, d));
+  RequireNear(dx, OracleBackward(x, dout, beta, old, n, f, d));
 }
 
 TEST_CASE("dot interaction writes nothing beyond its samples") {
@@ -94,7 +103,7 @@ TEST_CASE("dot interaction backward is the slope of forward") {
   TestDevice device;
   const Tensor dx = device.Upload(std::vector<float>(x.size()), {2, f, d});
   REQUIRE(DotInteractionBackward(*device.ctx, device.Upload(x, {2, f, d}),
-                                 device.Upload(weights, {2, Pairs(f)}), dx)
+                                 device.Upload(weights, {2, Pairs(f)}), 0.0f, dx)
               .ok());
   RequireSlopes(ToDouble(x), device.Download(dx), [&](const std::vector<double>& at) {
     const std::vector<Exact> out = OracleForward(at, 2, f, d);
@@ -111,8 +120,9 @@ TEST_CASE("dot interaction refuses operands that do not fit") {
   RequireInvalid(DotInteractionForward(*device.ctx, x.Reshape({3, 20}), out), "x has shape");
   RequireInvalid(DotInteractionForward(*device.ctx, x, out.Reshape({2, 9})), "out has shape");
   RequireInvalid(DotInteractionForward(*device.ctx, x, Tensor()), "out is absent");
-  RequireInvalid(DotInteractionBackward(*device.ctx, x, out.Reshape({18}), x), "dout has shape");
-  RequireInvalid(DotInteractionBackward(*device.ctx, x, out, x.Rows(0, 1)), "dx has shape");
+  RequireInvalid(DotInteractionBackward(*device.ctx, x, out.Reshape({18}), 0.0f, x),
+                 "dout has shape");
+  RequireInvalid(DotInteractionBackward(*device.ctx, x, out, 0.0f, x.Rows(0, 1)), "dx has shape");
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "kernels/fm.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "tests/kernels/operator_harness.h"
 
 namespace pagoda {
@@ -40,17 +43,19 @@ TEST_CASE("FM second-order term, forward and backward, at many shapes") {
   RequireNear(out, want);
 
   const std::vector<float> dout = RandomFloats(2, n);
-  const std::vector<float> old = RandomFloats(3, n * f * d);
+  const float beta = GENERATE(0.0f, 1.0f, -0.5f);
+  std::vector<float> old = RandomFloats(3, n * f * d);
+  if (beta == 0.0f) std::fill(old.begin(), old.end(), NAN);  // Must not be read.
   const std::vector<float> dx = RunEverywhere([&](TestDevice& device) {
     const Tensor to = device.Upload(old, {n, f, d});
-    REQUIRE(
-        FmBackward(*device.ctx, device.Upload(x, {n, f, d}), device.Upload(dout, {n}), to).ok());
+    REQUIRE(FmBackward(*device.ctx, device.Upload(x, {n, f, d}), device.Upload(dout, {n}), beta, to)
+                .ok());
     return device.Download(to);
   });
   std::vector<Exact> gradient(dx.size(), Exact{.roundings = 5.0});
   for (int64_t e = 0; e < n * f * d; ++e) {
     Exact& to = gradient[static_cast<size_t>(e)];
-    to.Add(old[static_cast<size_t>(e)]);
+    if (beta != 0.0f) to.Add(double{beta} * old[static_cast<size_t>(e)]);
     const int64_t i = e / (f * d);
     for (int64_t k = 0; k < f; ++k) {  // The row's own value is added and taken away again.
       const float value = x[static_cast<size_t>((i * f + k) * d + e % d)];
@@ -69,7 +74,8 @@ TEST_CASE("FM backward is the slope of forward") {
   TestDevice device;
   const Tensor dx = device.Upload(std::vector<float>(60), {3, 4, 5});
   REQUIRE(
-      FmBackward(*device.ctx, device.Upload(x, {3, 4, 5}), device.Upload(weights, {3}), dx).ok());
+      FmBackward(*device.ctx, device.Upload(x, {3, 4, 5}), device.Upload(weights, {3}), 0.0f, dx)
+          .ok());
   RequireSlopes(ToDouble(x), device.Download(dx), [&](const std::vector<double>& at) {
     double loss = 0.0;
     for (int64_t i = 0; i < 3; ++i) {
@@ -86,8 +92,8 @@ TEST_CASE("FM refuses operands that do not fit") {
   RequireInvalid(FmForward(*device.ctx, x.Reshape({3, 20}), out), "x has shape [3, 20]");
   RequireInvalid(FmForward(*device.ctx, x, out.Rows(0, 2)), "out has shape [2], expected [3]");
   RequireInvalid(FmForward(*device.ctx, Tensor(), out), "x is absent");
-  RequireInvalid(FmBackward(*device.ctx, x, out, x.Rows(0, 2)), "dx has shape [2, 4, 5]");
-  RequireInvalid(FmBackward(*device.ctx, x, Tensor(), x), "dout is absent");
+  RequireInvalid(FmBackward(*device.ctx, x, out, 0.0f, x.Rows(0, 2)), "dx has shape [2, 4, 5]");
+  RequireInvalid(FmBackward(*device.ctx, x, Tensor(), 0.0f, x), "dout is absent");
 }
 
 }  // namespace

@@ -47,10 +47,11 @@ void CheckSegments(const std::vector<int32_t>& offsets, int64_t d, SegmentPoolin
     RequireNear(out, want);
   }
 
+  const float beta = 0.5f;
   const std::vector<float> dx = RunEverywhere([&](TestDevice& device) {
     const Tensor to = device.Upload(x, {n, d});
     REQUIRE(SegmentSumBackward(*device.ctx, device.Upload(old_out, {num_segments, d}),
-                               device.Upload(offsets, {num_segments + 1}), pooling, to)
+                               device.Upload(offsets, {num_segments + 1}), pooling, beta, to)
                 .ok());
     return device.Download(to);
   });
@@ -58,7 +59,7 @@ void CheckSegments(const std::vector<int32_t>& offsets, int64_t d, SegmentPoolin
   for (size_t s = 0; s + 1 < offsets.size(); ++s) {
     for (size_t i = static_cast<size_t>(offsets[s]) * static_cast<size_t>(d);
          i < static_cast<size_t>(offsets[s + 1]) * static_cast<size_t>(d); ++i) {
-      want[i].Add(x[i]);
+      want[i].Add(double{beta} * x[i]);
       want[i].Add(Scale(pooling, offsets[s + 1] - offsets[s]) *
                   old_out[s * static_cast<size_t>(d) + i % static_cast<size_t>(d)]);
     }
@@ -92,7 +93,7 @@ TEST_CASE("segment sum backward is the slope of forward") {
   TestDevice device;
   const Tensor dx = device.Upload(std::vector<float>(18), {6, 3});
   REQUIRE(SegmentSumBackward(*device.ctx, device.Upload(weights, {4, 3}),
-                             device.Upload(offsets, {5}), pooling, dx)
+                             device.Upload(offsets, {5}), pooling, 0.0f, dx)
               .ok());
   RequireSlopes(ToDouble(RandomFloats(4, 18)), device.Download(dx),
                 [&](const std::vector<double>& x) {
@@ -122,8 +123,9 @@ TEST_CASE("segment sum refuses operands that do not fit") {
   RequireInvalid(forward(x.Rows(0, 3), offsets, out), "offsets do not run");
   RequireInvalid(forward(x, offsets.Rows(0, 2), out), "offsets has shape [2], expected [3]");
   RequireInvalid(forward(x.Reshape({12}), offsets, out), "x has shape [12]");
-  RequireInvalid(SegmentSumBackward(*device.ctx, out, offsets, SegmentPooling::kSum, x.Rows(0, 2)),
-                 "offsets do not run");
+  RequireInvalid(
+      SegmentSumBackward(*device.ctx, out, offsets, SegmentPooling::kSum, 0.0f, x.Rows(0, 2)),
+      "offsets do not run");
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ class Samples:
 def train(tower, rows, samples, steps=None):
     """Returns the losses of the steps."""
     sparse = torch.optim.Adagrad(rows.parameters(), lr=0.05, initial_accumulator_value=0.1)
-    dense = torch.optim.Adam(tower.parameters(), lr=0.001)
+    dense = torch.optim.Adam(tower.parameters(), lr=0.001, eps=1e-4)
     losses = []
     for step, (numbers, bags, labels) in enumerate(samples.batches()):
         if step == steps:

@@ -86,6 +86,8 @@ class BoardStore final : public gloo::rendezvous::Store {
   const absl::Status& failure() const { return failure_; }
   // The peer's rank by port: ours when the peer connects to us, else the peer's.
   const std::map<int, int>& peer_by_port() const { return peer_by_port_; }
+  // The peer's rank by where it listens, in Gloo's own spelling.
+  const std::map<std::string, int>& peer_by_endpoint() const { return peer_by_endpoint_; }
 
  private:
   void Raise(const absl::Status& status) {
@@ -107,6 +109,9 @@ class BoardStore final : public gloo::rendezvous::Store {
       std::memcpy(&address, data.data() + i * (data.size() / peers), sizeof(address));
       const int peer = owner == options_.rank ? other : owner;
       if (owner == options_.rank || other == options_.rank) peer_by_port_[PortOf(address)] = peer;
+      if (other == options_.rank) {
+        peer_by_endpoint_[gloo::transport::tcp::Address(address).str()] = peer;
+      }
     }
   }
 
@@ -115,6 +120,7 @@ class BoardStore final : public gloo::rendezvous::Store {
   ParameterClient* const client_;
   absl::Status failure_;
   std::map<int, int> peer_by_port_;
+  std::map<std::string, int> peer_by_endpoint_;
 };
 
 // Calls visit(fd, local, remote) for every connected TCP socket of this process.
@@ -265,6 +271,9 @@ class GlooAllReduce final : public AllReduce {
           absl::StrCat(WorkerName(options_.rank), " at ", host,
                        " cannot connect to the other workers: ", error.what()));
     }
+    // Gloo's errors name either end of a connection: where the peer listens, or
+    // where its connection to us comes from.
+    peer_by_endpoint_ = store.peer_by_endpoint();
     ForEachConnection([&](int fd, const sockaddr_storage& local, const sockaddr_storage& remote) {
       auto peer = store.peer_by_port().find(PortOf(local));
       if (peer == store.peer_by_port().end()) peer = store.peer_by_port().find(PortOf(remote));

@@ -65,7 +65,7 @@ TEST_CASE("a fresh start does not touch an earlier run") {
   CHECK_FALSE(fs::exists(output + "/job.toml"));
 }
 
-TEST_CASE("--overwrite removes what a run wrote, and nothing else") {
+TEST_CASE("overwrite removes what a run wrote, and nothing else") {
   ScratchDirectory scratch;
   const std::string output = scratch.path();
   MakeCut(output, 10, 1);
@@ -94,7 +94,7 @@ TEST_CASE("rows without any cut are removed by a fresh start: nothing can resume
   CHECK_FALSE(fs::exists(ServerDirectory(output, 0)));
 }
 
-TEST_CASE("--resume finds the newest cut, or takes the one that is named") {
+TEST_CASE("resume finds the newest cut, or takes the one that is named") {
   ScratchDirectory scratch;
   const std::string output = scratch.path();
   StartArguments start;

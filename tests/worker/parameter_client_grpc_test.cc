@@ -148,7 +148,7 @@ TEST_CASE("Open brings a server's refusal, with its address") {
   const absl::Status status = client->Open(Session());
   CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
   CHECK_THAT(std::string(status.message()),
-             Catch::Contains(servers.addresses[0]) && Catch::Contains("Pagoda 0.0.7"));
+             Catch::Contains(servers.addresses[0]) && Catch::Contains("version 0.0.7"));
 }
 
 TEST_CASE("rows come back to their places, from any number of servers") {

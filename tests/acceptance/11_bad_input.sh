@@ -51,18 +51,18 @@ JOB="$SCRATCH/label.toml" refused "label outside {0,1}" "label\.csv:1001" \
 sed -e 's/^batch_size/batchsize/' -e "s#\"\.\./\.\./#\"$ROOT/#g" "$job" > "$SCRATCH/unknown.toml"
 JOB="$SCRATCH/unknown.toml" refused "unknown key" "unknown.toml:[0-9]+.*batchsize.*batch_size" train a
 
-# A stored table of another dimension: refused, and the store stays as it was.
-train dims --set data.files="$SCRATCH/good.csv" > "$SCRATCH/out" 2>&1 || { cat "$SCRATCH/out"; exit 1; }
-cut="$(ls -d "$SCRATCH"/dims/cuts/* | tail -n 1)"
+# A stored table of another dimension: refused, and the cut stays as it was.
+fm() { "$PAGODA" train algorithms/fm/job.toml --set job.output="$SCRATCH/fm" --set train.steps_max="$@"; }
+fm 5 --set evaluation.every_steps=1000000 > "$SCRATCH/out" 2>&1 || { cat "$SCRATCH/out"; exit 1; }
+cut="$(ls -d "$SCRATCH"/fm/cuts/* | tail -n 1)"
 before="$("$PAGODA" checkpoint verify "$cut" --hash)"
-refused "wrong dimension" "dim" \
-  train dims --resume --set data.files="$SCRATCH/good.csv" --set model.embedding_dim=5
+refused "wrong dimension" "dim" fm 10 --resume --set model.embedding_dim=5
 [ "$before" = "$("$PAGODA" checkpoint verify "$cut" --hash)" ] || not_met "the cut changed"
 
 # A port in use.
 "$PAGODA" server --listen 127.0.0.1:17891 --data "$SCRATCH/server-a" > "$SCRATCH/server.log" 2>&1 &
 server=$!
-for _ in $(seq 100); do grep -q 17891 "$SCRATCH/server.log" && break; sleep 0.05; done
+for _ in $(seq 100); do grep -qs 17891 "$SCRATCH/server.log" && break; sleep 0.05; done
 refused "port in use" "17891.*in use" \
   timeout 20 "$PAGODA" server --listen 127.0.0.1:17891 --data "$SCRATCH/server-b"
 kill $server; wait $server 2> /dev/null || true
@@ -71,7 +71,7 @@ kill $server; wait $server 2> /dev/null || true
 "$PAGODA" server --listen 127.0.0.1:17892 --data "$SCRATCH/server-c" --pretend-version 0.0.1-other \
   > "$SCRATCH/server.log" 2>&1 &
 server=$!
-for _ in $(seq 100); do grep -q 17892 "$SCRATCH/server.log" && break; sleep 0.05; done
+for _ in $(seq 100); do grep -qs 17892 "$SCRATCH/server.log" && break; sleep 0.05; done
 refused "server of another version" "version.*0\.0\.1-other|0\.0\.1-other.*version" \
   timeout 30 "$PAGODA" worker "$job" --servers 127.0.0.1:17892 --rank 0 --workers 1 \
   --set job.output="$SCRATCH/version"

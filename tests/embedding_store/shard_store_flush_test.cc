@@ -42,10 +42,13 @@ void PushMany(EmbeddingStore& store, StoreOracle* oracle, uint64_t first, uint64
   }
 }
 
+// A log segment may be removed by the flusher while this looks.
 uint64_t BytesIn(const std::string& directory) {
   uint64_t bytes = 0;
-  for (const auto& entry : stdfs::recursive_directory_iterator(directory)) {
-    if (entry.is_regular_file()) bytes += entry.file_size();
+  for (const auto& entry : stdfs::directory_iterator(directory)) {
+    std::error_code gone;
+    const uint64_t size = entry.file_size(gone);
+    if (!gone) bytes += size;
   }
   return bytes;
 }

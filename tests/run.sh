@@ -42,7 +42,7 @@ sanitized() {  # sanitized PRESET
     | tail -n 15
 }
 
-export TSAN_OPTIONS="ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1"
+export TSAN_OPTIONS="ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/tsan_suppressions.txt"
 export UBSAN_OPTIONS="print_stacktrace=1"
 export ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=1"
 

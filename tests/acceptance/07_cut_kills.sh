@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Kills at random moments of a 2+2 async job that cuts often: the newest listed cut is
-# always complete, and equals the drained state (the one the job itself hashed).
+# Kills at random moments of a 2+2 async job that cuts often: every listed cut is always
+# complete, its checksums right, and the job resumes from the newest. (That a cut equals
+# the drained state is not compared here; tests/worker/trainer_test.cc and
+# cut_keeper_test.cc look at the draining.)
 #   KILLS (default 100) sets the number.
 . "$(dirname "$0")/lib.sh"
 build

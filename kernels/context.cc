@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -41,8 +42,10 @@ int64_t SizeClass(int64_t size_bytes) {
 }
 
 // Blocks of host memory, kept for reuse when freed: a large block that went
-// back to the system would page-fault again at each training step. Free blocks
-// never hold more bytes than were once in use together. Threads: any.
+// back to the system would page-fault again at each training step. Blocks in use and
+// free never hold more than twice the bytes that were once in use together: the sizes
+// in use differ between the passes of a step, so one time that is too little to keep
+// them all. Threads: any.
 class BlockCache {
  public:
   ~BlockCache() {
@@ -72,7 +75,7 @@ class BlockCache {
   void Give(void* block, int64_t size) {
     std::lock_guard<std::mutex> lock(mutex_);
     used_bytes_ -= size;
-    if (kExactBlocks || free_bytes_ + size > peak_bytes_) {
+    if (kExactBlocks || used_bytes_ + free_bytes_ + size > 2 * peak_bytes_) {
       Release(block, size);
       return;
     }
@@ -265,6 +268,52 @@ class FakeAllocator : public Allocator {
   std::shared_ptr<FakeArena> arena_;
 };
 
+// A block of rows to move; rows of both sides may have gaps in between.
+struct RowBlock {
+  const float* from;
+  int64_t from_stride;
+  float* to;
+  int64_t to_stride;
+  int64_t rows;
+  int64_t width;
+};
+
+void CopyBlock(const RowBlock& block) {
+  if (block.from_stride == block.width && block.to_stride == block.width) {
+    std::copy_n(block.from, block.rows * block.width, block.to);
+    return;
+  }
+  for (int64_t i = 0; i < block.rows; ++i) {
+    std::copy_n(block.from + i * block.from_stride, block.width, block.to + i * block.to_stride);
+  }
+}
+
+// In pieces that are worth a thread's while.
+void CopyBlocks(ThreadPool& pool, std::span<const RowBlock> blocks) {
+  constexpr int64_t kPieceElements = 16384;
+  std::vector<RowBlock> pieces;
+  for (const RowBlock& block : blocks) {
+    const int64_t step = std::max<int64_t>(kPieceElements / std::max<int64_t>(block.width, 1), 1);
+    for (int64_t begin = 0; begin < block.rows; begin += step) {
+      RowBlock piece = block;
+      piece.from += begin * block.from_stride;
+      piece.to += begin * block.to_stride;
+      piece.rows = std::min(step, block.rows - begin);
+      pieces.push_back(piece);
+    }
+  }
+  pool.ParallelFor(static_cast<int64_t>(pieces.size()),
+                   [&](int64_t i) { CopyBlock(pieces[static_cast<size_t>(i)]); });
+}
+
+absl::Status CheckRowsTensor(const char* what, const Tensor& rows, Device device) {
+  if (rows.rank() == 2 && rows.dtype() == DType::kF32 && rows.device() == device) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(what, ": a tensor ", ShapeString(rows.shape()),
+                                                 " is not f32 [rows, width] on this device"));
+}
+
 // Bytes of a tensor, or INVALID_ARGUMENT for a shape that none can have.
 absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
   bool empty = false;
@@ -344,6 +393,32 @@ absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_by
   if (bytes == 0) return absl::OkStatus();
   KernelScope scope(*this);
   std::memcpy(host, from.raw(), static_cast<size_t>(bytes));
+  return absl::OkStatus();
+}
+
+absl::Status Context::CopyRowsFromHost(std::span<const RowsFromHost> copies) {
+  KernelScope scope(*this);
+  std::vector<RowBlock> blocks;
+  for (const RowsFromHost& copy : copies) {
+    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsFromHost", copy.to, device_));
+    const int64_t width = copy.to.dim(1);
+    blocks.push_back(
+        {copy.host, copy.host_stride, copy.to.data<float>(), width, copy.to.dim(0), width});
+  }
+  CopyBlocks(*pool_, blocks);
+  return absl::OkStatus();
+}
+
+absl::Status Context::CopyRowsToHost(std::span<const RowsToHost> copies) {
+  KernelScope scope(*this);
+  std::vector<RowBlock> blocks;
+  for (const RowsToHost& copy : copies) {
+    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsToHost", copy.from, device_));
+    const int64_t width = copy.from.dim(1);
+    blocks.push_back(
+        {copy.from.data<float>(), width, copy.host, copy.host_stride, copy.from.dim(0), width});
+  }
+  CopyBlocks(*pool_, blocks);
   return absl::OkStatus();
 }
 

@@ -12,8 +12,8 @@
 // Size 0 in any dimension is legal. Outputs may not overlap inputs unless the
 // operator's header says so. Results have the same bits for any number of threads.
 //
-// On the CPU a freed tensor's memory is kept for the next of about its size; at
-// most as many bytes as were ever in use together. A build with AddressSanitizer
+// On the CPU a freed tensor's memory is kept for the next of about its size; all
+// together at most twice the bytes that were ever in use at one time. A build with AddressSanitizer
 // gives each tensor memory of its own.
 //
 // Threads: one context is used by one thread at a time.
@@ -43,6 +43,18 @@ class Allocator {
   virtual void EndAccess() {}
 };
 
+// Rows of a tensor and their place on the host, for Context::CopyRows*.
+struct RowsFromHost {
+  const float* host = nullptr;
+  int64_t host_stride = 0;  // Elements between rows.
+  Tensor to;                // f32 [rows, width]
+};
+struct RowsToHost {
+  Tensor from;  // f32 [rows, width]
+  float* host = nullptr;
+  int64_t host_stride = 0;
+};
+
 class Context {
  public:
   // `pool` must outlive the context; results do not depend on its size.
@@ -68,6 +80,12 @@ class Context {
   //   INVALID_ARGUMENT  the byte sizes differ
   absl::Status CopyFromHost(const void* host, int64_t size_bytes, const Tensor& to);
   absl::Status CopyToHost(const Tensor& from, void* host, int64_t size_bytes);
+
+  // The same for many blocks of rows at once, on the pool. REQUIRES: host memory is
+  // large enough, and host_stride >= width.
+  //   INVALID_ARGUMENT  a tensor is not f32 [rows, width], or not of this device
+  absl::Status CopyRowsFromHost(std::span<const RowsFromHost> copies);
+  absl::Status CopyRowsToHost(std::span<const RowsToHost> copies);
 
   template <typename T>
   absl::StatusOr<Tensor> Upload(std::span<const T> host, Shape shape) {

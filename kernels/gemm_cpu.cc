@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <new>
@@ -74,6 +75,7 @@ struct Turn {
   int64_t rows;  // Of `from`.
   int64_t columns;
   void* to;
+  int64_t to_stride;
 };
 constexpr int64_t kBand = 16;
 
@@ -87,7 +89,7 @@ PAGODA_INLINE void TurnBlock(const Turn& t, int64_t row, int64_t column) {
     for (int64_t j = 0; j < width; ++j) block[j][i] = from[j];
   }
   for (int64_t j = 0; j < width; ++j) {
-    Element<form>* to = static_cast<Element<form>*>(t.to) + (column + j) * t.rows + row;
+    Element<form>* to = static_cast<Element<form>*>(t.to) + (column + j) * t.to_stride + row;
     for (int64_t i = 0; i < height; ++i) to[i] = InForm<form>(block[j][i]);
   }
 }
@@ -99,6 +101,11 @@ PAGODA_INLINE void TurnBands(const Turn& t, int64_t begin, int64_t end) {
       t.form, [&]<GemmForm form>() __attribute__((always_inline)) {
         for (int64_t band = begin; band < end; ++band) {
           for (int64_t row = 0; row < t.rows; row += kBand) TurnBlock<form>(t, row, band * kBand);
+          const int64_t columns_end = std::min((band + 1) * kBand, t.columns);
+          for (int64_t column = band * kBand; column < columns_end; ++column) {
+            Element<form>* to = static_cast<Element<form>*>(t.to) + column * t.to_stride;
+            for (int64_t i = t.rows; i < t.to_stride; ++i) to[i] = Element<form>{0};
+          }
         }
       });
 }
@@ -301,10 +308,23 @@ void Gemm(GemmForm form, const GemmArgs& args) {
 
 void TransposeForGemm(Context& ctx, GemmForm form, const float* from, int64_t rows, int64_t columns,
                       void* to) {
-  const Turn turn{form, from, rows, columns, to};
+  const Turn turn{form, from, rows, columns, to, GemmStride(rows)};
   const int64_t bands_per_chunk = std::max<int64_t>(RowsPerChunk(rows) / kBand, 1);
   ForChunks(ctx, NumChunks(columns, kBand), bands_per_chunk,
             [&](int64_t, int64_t begin, int64_t end) { RunTurnBands(turn, begin, end); });
+}
+
+void WidenForGemm(Context& ctx, GemmForm form, const float* from, int64_t rows, int64_t columns,
+                  void* to) {
+  const int64_t bytes = GemmElementBytes(form);
+  const int64_t stride = GemmStride(columns);
+  ForChunks(ctx, rows, RowsPerChunk(columns), [&](int64_t, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      char* row = static_cast<char*>(to) + i * stride * bytes;
+      RunConvertRange({form, from + i * columns, row}, 0, columns);
+      std::memset(row + columns * bytes, 0, static_cast<size_t>((stride - columns) * bytes));
+    }
+  });
 }
 
 absl::Status ParallelGemm(Context& ctx, GemmForm form, const GemmArgs& args) {

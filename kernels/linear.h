@@ -28,6 +28,8 @@ struct LinearGradients {
   float beta_dw = 0.0f;
   Tensor dbias;  // [out]
   float beta_dbias = 0.0f;
+  // dy's memory may be used for dy * f'(y): for a caller that is done with dy.
+  bool overwrite_dy = false;
 };
 absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y,
                             const Tensor& dy, Activation activation,

@@ -2,6 +2,8 @@
 // then bias and activation while the piece is in cache.
 // Backward, pass 1, pieces of rows: dz = dy * f'(y), the piece's sum of dz for
 // dbias, and dx = dz w. Pass 2: dw = dz^T x in tiles over the whole batch.
+// A product whose rows are not whole vectors goes to scratch memory that is wider
+// (GemmStride), and is copied out from there while it is in cache.
 #include "kernels/linear.h"
 
 #include <algorithm>
@@ -35,18 +37,26 @@ absl::StatusOr<Tensor> EmptyInForm(Context& ctx, GemmForm form, int64_t count) {
 
 struct Epilogue {
   Activation activation;
-  const float* bias;
+  const float* bias;  // Null: zeros.
   int64_t d;
-  float* y;
+  const float* product;  // [rows, product_stride]; may be y itself.
+  int64_t product_stride;
+  float* y;  // [rows, d]
 };
-// y = f(y + bias) on the rows [begin, end).
+// y = f(product + bias) on the rows [begin, end).
 template <int kLanes>
 PAGODA_INLINE void BiasActivation(const Epilogue& e, int64_t begin, int64_t end) {
   const auto rows = [&]<Activation f>() __attribute__((always_inline)) {
     for (int64_t i = begin; i < end; ++i) {
+      const float* z = e.product + i * e.product_stride;
       float* y = e.y + i * e.d;
-      PAGODA_IVDEP
-      for (int64_t j = 0; j < e.d; ++j) y[j] = Activate<f>(y[j] + e.bias[j]);
+      if (e.bias == nullptr) {
+        PAGODA_IVDEP
+        for (int64_t j = 0; j < e.d; ++j) y[j] = Activate<f>(z[j]);
+      } else {
+        PAGODA_IVDEP
+        for (int64_t j = 0; j < e.d; ++j) y[j] = Activate<f>(z[j] + e.bias[j]);
+      }
     }
   };
   switch (e.activation) {
@@ -99,6 +109,28 @@ PAGODA_INLINE void SlopeAndSum(const Prologue& p, int64_t begin, int64_t end) {
 }
 PAGODA_VECTOR_VERSIONS(SlopeAndSum, Prologue)
 
+// to [rows, d] = beta * to + from [rows, from_stride], on the rows [begin, end).
+struct CopyOut {
+  const float* from;
+  int64_t from_stride;
+  int64_t d;
+  float beta;
+  float* to;
+};
+template <int kLanes>
+PAGODA_INLINE void CopyOutRows(const CopyOut& c, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float* from = c.from + i * c.from_stride;
+    float* to = c.to + i * c.d;
+    if (c.beta == 0.0f) {
+      for (int64_t j = 0; j < c.d; ++j) to[j] = from[j];
+    } else {
+      for (int64_t j = 0; j < c.d; ++j) to[j] = c.beta * to[j] + from[j];
+    }
+  }
+}
+PAGODA_VECTOR_VERSIONS(CopyOutRows, CopyOut)
+
 bool Fusable(Activation activation) {
   return activation == Activation::kNone || activation == Activation::kRelu ||
          activation == Activation::kSigmoid || activation == Activation::kTanh;
@@ -112,8 +144,10 @@ struct ForwardPass {
   GemmForm form;
   int64_t in, out;
   const float* x;
-  const void* w_turned;  // [in, out] in `form`.
-  Epilogue epilogue;     // bias null: neither bias nor activation.
+  const void* w_turned;  // [in, GemmStride(out)] in `form`.
+  Activation activation;
+  const float* bias;
+  float* y;
 };
 
 // oneDNN takes another path for very few rows, which adds up in another order. A
@@ -125,35 +159,35 @@ void ForwardRows(const ForwardPass& pass, int64_t begin, int64_t end) {
   const int64_t rows = end - begin;
   const int64_t product_rows = std::max(rows, kRowsMin);
   const bool padded = rows < kRowsMin;
-  const int64_t x_bytes = product_rows * pass.in * GemmElementBytes(pass.form);
+  const int64_t stride = GemmStride(pass.out);
+  const bool x_copied = padded || pass.form != GemmForm::kF32;
+  const bool y_copied = padded || stride != pass.out;
+  const int64_t x_bytes =
+      x_copied ? product_rows * pass.in * GemmElementBytes(pass.form) : int64_t{0};
+  // A multiple of 64 bytes for x, so that the product after it is aligned too.
+  const int64_t product_begin = (x_bytes + 63) / 64 * 64;
   const float* x = pass.x + begin * pass.in;
-  float* y = pass.epilogue.y + begin * pass.out;
+  float* y = pass.y + begin * pass.out;
+  char* scratch = static_cast<char*>(
+      ThreadScratch(product_begin + (y_copied ? product_rows * stride * 4 : int64_t{0})));
+  if (x_copied) {
+    ConvertForGemm(pass.form, x, rows * pass.in, scratch);
+    const int64_t used = rows * pass.in * GemmElementBytes(pass.form);
+    std::memset(scratch + used, 0, static_cast<size_t>(x_bytes - used));
+  }
   GemmArgs gemm;
   gemm.m = product_rows;
-  gemm.n = pass.out;
+  gemm.n = stride;
   gemm.k = pass.in;
-  gemm.a = x;
+  gemm.a = x_copied ? static_cast<const void*>(scratch) : x;
   gemm.a_stride = pass.in;
   gemm.b = pass.w_turned;
-  gemm.b_stride = pass.out;
-  gemm.c = y;
-  gemm.c_stride = pass.out;
-  if (padded || pass.form != GemmForm::kF32) {
-    // A multiple of 64 bytes for x, so that y after it is aligned too.
-    const int64_t y_begin = (x_bytes + 63) / 64 * 64;
-    char* scratch =
-        static_cast<char*>(ThreadScratch(y_begin + (padded ? product_rows * pass.out * 4 : 0)));
-    ConvertForGemm(pass.form, x, rows * pass.in, scratch);
-    gemm.a = scratch;
-    if (padded) {
-      const int64_t used = rows * pass.in * GemmElementBytes(pass.form);
-      std::memset(scratch + used, 0, static_cast<size_t>(x_bytes - used));
-      gemm.c = reinterpret_cast<float*>(scratch + y_begin);
-    }
-  }
+  gemm.b_stride = stride;
+  gemm.c = y_copied ? reinterpret_cast<float*>(scratch + product_begin) : y;
+  gemm.c_stride = stride;
   Gemm(pass.form, gemm);
-  if (padded) std::copy(gemm.c, gemm.c + rows * pass.out, y);
-  if (pass.epilogue.bias != nullptr) RunBiasActivation(pass.epilogue, begin, end);
+  if (!y_copied && pass.bias == nullptr && pass.activation == Activation::kNone) return;
+  RunBiasActivation({pass.activation, pass.bias, pass.out, gemm.c, stride, y}, 0, rows);
 }
 
 }  // namespace
@@ -169,19 +203,11 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
   if (!check.ok()) return check.status();
 
   const GemmForm form = GemmFormFor(ctx.compute_dtype());
-  PAGODA_ASSIGN_OR_RETURN(const Tensor w_turned, EmptyInForm(ctx, form, in * out));
+  PAGODA_ASSIGN_OR_RETURN(const Tensor w_turned, EmptyInForm(ctx, form, in * GemmStride(out)));
   TransposeForGemm(ctx, form, w.data<float>(), out, in, w_turned.raw());
-  std::vector<float> no_bias;
-  ForwardPass pass{form,
-                   in,
-                   out,
-                   x.data<float>(),
-                   w_turned.raw(),
-                   {activation, bias.data<float>(), out, y.data<float>()}};
-  if (bias.absent() && activation != Activation::kNone) {
-    no_bias.assign(static_cast<size_t>(std::max<int64_t>(out, 1)), 0.0f);
-    pass.epilogue.bias = no_bias.data();
-  }
+  const ForwardPass pass{
+      form,           in, out, x.data<float>(), w_turned.raw(), activation, bias.data<float>(),
+      y.data<float>()};
   ForChunks(ctx, n, LinearRows(form, in, out),
             [&](int64_t, int64_t begin, int64_t end) { ForwardRows(pass, begin, end); });
   return absl::OkStatus();
@@ -193,10 +219,10 @@ namespace {
 struct Backward {
   GemmForm form;
   int64_t n, in, out;
-  Tensor dz;        // f32 [n, out] when the activation changes dy
+  Tensor dz;        // f32 [n, out] when the activation changes dy; may be dy's memory
   Tensor dz_form;   // dz in `form`, unless that is f32
   Tensor x_form;    // x likewise
-  Tensor w_form;    // w likewise
+  Tensor w_form;    // [out, GemmStride(in)] in `form`, unless that is w itself
   Tensor bias_sum;  // [pieces, out]
 };
 
@@ -207,19 +233,22 @@ const void* RowOf(GemmForm form, const Tensor& plain, const Tensor& converted, i
   return static_cast<const char*>(converted.raw()) + row * width * GemmElementBytes(form);
 }
 
-absl::Status AllocateBackward(Context& ctx, Activation activation, const LinearGradients& gradients,
-                              int64_t num_pieces, Backward* b) {
-  if (activation != Activation::kNone) {
+absl::Status AllocateBackward(Context& ctx, Activation activation, const Tensor& dy,
+                              const LinearGradients& gradients, int64_t num_pieces, Backward* b) {
+  if (activation != Activation::kNone && gradients.overwrite_dy) {
+    b->dz = dy;
+  } else if (activation != Activation::kNone) {
     PAGODA_ASSIGN_OR_RETURN(b->dz, ctx.Empty({b->n, b->out}));
   }
   if (!gradients.dbias.absent()) {
     PAGODA_ASSIGN_OR_RETURN(b->bias_sum, ctx.Zeros({num_pieces, b->out}));
   }
+  const bool w_as_is = b->form == GemmForm::kF32 && GemmStride(b->in) == b->in;
+  if (!gradients.dx.absent() && !w_as_is) {
+    PAGODA_ASSIGN_OR_RETURN(b->w_form, EmptyInForm(ctx, b->form, b->out * GemmStride(b->in)));
+  }
   if (b->form == GemmForm::kF32) return absl::OkStatus();
   PAGODA_ASSIGN_OR_RETURN(b->dz_form, EmptyInForm(ctx, b->form, b->n * b->out));
-  if (!gradients.dx.absent()) {
-    PAGODA_ASSIGN_OR_RETURN(b->w_form, EmptyInForm(ctx, b->form, b->out * b->in));
-  }
   if (!gradients.dw.absent()) {
     PAGODA_ASSIGN_OR_RETURN(b->x_form, EmptyInForm(ctx, b->form, b->n * b->in));
   }
@@ -247,17 +276,21 @@ void BackwardRows(const Tensor& x, const Tensor& w, const Tensor& y, const Tenso
   }
   if (gradients.dx.absent()) return;
   GemmArgs gemm;
+  const int64_t stride = GemmStride(b.in);
+  const bool widened = stride != b.in;
+  float* dx = gradients.dx.data<float>() + begin * b.in;
   gemm.m = rows;
-  gemm.n = b.in;
+  gemm.n = stride;
   gemm.k = b.out;
   gemm.a = RowOf(b.form, b.dz.absent() ? dy : b.dz, b.dz_form, begin, b.out);
   gemm.a_stride = b.out;
-  gemm.b = RowOf(b.form, w, b.w_form, 0, b.in);
-  gemm.b_stride = b.in;
-  gemm.c = gradients.dx.data<float>() + begin * b.in;
-  gemm.c_stride = b.in;
-  gemm.beta = gradients.beta_dx;
+  gemm.b = RowOf(b.form, w, b.w_form, 0, stride);
+  gemm.b_stride = stride;
+  gemm.c = widened ? static_cast<float*>(ThreadScratch(rows * stride * 4)) : dx;
+  gemm.c_stride = stride;
+  gemm.beta = widened ? 0.0f : gradients.beta_dx;
   Gemm(b.form, gemm);
+  if (widened) RunCopyOutRows({gemm.c, stride, b.in, gradients.beta_dx, dx}, 0, rows);
 }
 
 void FinishBias(const Backward& b, int64_t num_pieces, const LinearGradients& gradients) {
@@ -291,8 +324,10 @@ absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, cons
 
   const int64_t chunk = LinearRows(b.form, b.in, b.out);
   const int64_t num_pieces = NumChunks(b.n, chunk);
-  PAGODA_RETURN_IF_ERROR(AllocateBackward(ctx, activation, gradients, num_pieces, &b));
-  if (!b.w_form.absent()) ConvertForGemm(b.form, w.data<float>(), w.size(), b.w_form.raw());
+  PAGODA_RETURN_IF_ERROR(AllocateBackward(ctx, activation, dy, gradients, num_pieces, &b));
+  if (!b.w_form.absent()) {
+    WidenForGemm(ctx, b.form, w.data<float>(), b.out, b.in, b.w_form.raw());
+  }
   ForChunks(ctx, b.n, chunk, [&](int64_t index, int64_t begin, int64_t end) {
     BackwardRows(x, w, y, dy, activation, gradients, b, index, begin, end);
   });

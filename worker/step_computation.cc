@@ -71,16 +71,16 @@ absl::Status StepComputation::Backward(RowGradients* rows) {
   const size_t num_tables = model_->tables().size();
   rows->ids.resize(num_tables);
   rows->gradients.resize(num_tables);
+  std::vector<float*> host(num_tables, nullptr);
   for (size_t table = 0; table < num_tables; ++table) {
     rows->ids[table].clear();
     if (model_->frozen(table)) continue;
     rows->ids[table] = input_.batch->unique_ids[table];
     const size_t size = rows->ids[table].size() * static_cast<size_t>(model_->dim(table));
     if (rows->gradients[table].size() < size) rows->gradients[table].resize(size);
-    PAGODA_RETURN_IF_ERROR(
-        step_->RowGradients(static_cast<int>(table), rows->gradients[table].data()));
+    host[table] = rows->gradients[table].data();
   }
-  return absl::OkStatus();
+  return step_->RowGradients(host);
 }
 
 std::string StepComputation::FindRowCulprit(const RowGradients& rows) const {

@@ -45,6 +45,7 @@ absl::Status PassLinear(const Var& x, const Var& w, const Var& bias, const Tenso
     PAGODA_ASSIGN_OR_RETURN(gradients.dbias, bias.tape().GradOf(bias, &first));
     gradients.beta_dbias = first ? 0.0f : 1.0f;
   }
+  gradients.overwrite_dy = true;  // The tape releases it after this call.
   return LinearBackward(x.tape().ctx(), x.value(), w.value(), y, dy, f, gradients);
 }
 

@@ -41,27 +41,6 @@ class IndexUpload {
   int64_t next_ = 0;
 };
 
-// Rows on the host, `stride` floats apart.
-template <typename T>
-struct HostRows {
-  T* first;
-  int64_t stride;
-};
-
-void CopyColumns(HostRows<const float> from, HostRows<float> to, int64_t num_rows, int64_t width) {
-  for (int64_t r = 0; r < num_rows; ++r) {
-    std::copy_n(from.first + r * from.stride, width, to.first + r * to.stride);
-  }
-}
-
-void AddColumns(HostRows<const float> from, HostRows<float> to, int64_t num_rows, int64_t width) {
-  for (int64_t r = 0; r < num_rows; ++r) {
-    for (int64_t c = 0; c < width; ++c) {
-      to.first[r * to.stride + c] += from.first[r * from.stride + c];
-    }
-  }
-}
-
 // Columns [begin, end) of the rows of a group, as one leaf of the tape.
 struct RowPart {
   int group = 0;
@@ -114,7 +93,7 @@ class StepImpl final : public ModelStep, public ForwardInput {
   absl::StatusOr<std::vector<float>> Predictions() override;
   absl::StatusOr<Embeddings> RetrievalEmbeddings() override;
   absl::Status Backward(const std::vector<double>& global_counts) override;
-  absl::Status RowGradients(int table, float* host) override;
+  absl::Status RowGradients(const std::vector<float*>& host) override;
 
  private:
   absl::Status CheckInput() const;
@@ -129,6 +108,8 @@ class StepImpl final : public ModelStep, public ForwardInput {
   absl::StatusOr<const RowPart*> GetRows(int group, int64_t begin, int64_t end);
   absl::StatusOr<Tensor> UploadRows(const RowPart& part);
   absl::Status UploadIndex(const LookupIndex& index, bool sequence, LookupState* state);
+  // Adds what has to be copied to `host` for the table's gradient, or does it.
+  absl::Status AddTableGradient(size_t table, float* host, std::vector<RowsToHost>* copies);
   absl::StatusOr<Var> MakeLookup(size_t lookup, int64_t begin, int64_t end);
   Var LookupOrFail(LookupHandle handle, bool sequence, int64_t begin, int64_t end);
   Var HostLeaf(const std::vector<float>& values, Var* cache);
@@ -198,23 +179,16 @@ absl::StatusOr<Tensor> StepImpl::UploadRows(const RowPart& part) {
   const PreparedBatch& batch = *input_.batch;
   const RowGroup& group = Group(part.group);
   PAGODA_ASSIGN_OR_RETURN(Tensor tensor, ctx_.Empty({group.num_rows, part.width()}));
-  std::vector<float> columns;  // Of one table, when the part is not the whole row.
+  std::vector<RowsFromHost> copies;
   for (int table : group.tables) {
     const size_t t = static_cast<size_t>(table);
     const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[t].size());
     if (num_rows == 0) continue;
-    const float* source = input_.rows[t];
-    if (part.width() != group.dim) {
-      columns.resize(static_cast<size_t>(num_rows * part.width()));
-      CopyColumns({source + part.begin, group.dim}, {columns.data(), part.width()}, num_rows,
-                  part.width());
-      source = columns.data();
-    }
     const int64_t first = batch.table_rows[t].first_row;
-    PAGODA_RETURN_IF_ERROR(
-        ctx_.CopyFromHost(source, num_rows * part.width() * static_cast<int64_t>(sizeof(float)),
-                          tensor.Rows(first, first + num_rows)));
+    copies.push_back(
+        {input_.rows[t] + part.begin, group.dim, tensor.Rows(first, first + num_rows)});
   }
+  PAGODA_RETURN_IF_ERROR(ctx_.CopyRowsFromHost(copies));
   return tensor;
 }
 
@@ -374,31 +348,48 @@ absl::Status StepImpl::Backward(const std::vector<double>& global_counts) {
   return tape_.Backward(seeds);
 }
 
-absl::Status StepImpl::RowGradients(int table, float* host) {
-  const size_t t = static_cast<size_t>(table);
-  PAGODA_CHECK(table >= 0 && t < declaration_.tables.size());
+absl::Status StepImpl::AddTableGradient(size_t table, float* host,
+                                        std::vector<RowsToHost>* copies) {
   const PreparedBatch& batch = *input_.batch;
-  const int64_t dim = declaration_.tables[t].dim;
-  const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[t].size());
-  const RowRange& range = batch.table_rows[t];
+  const int64_t dim = declaration_.tables[table].dim;
+  const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[table].size());
+  const RowRange& range = batch.table_rows[table];
   std::vector<const RowPart*> parts;
+  int64_t covered = 0;
+  bool overlap = false;
   for (const auto& part : row_parts_) {
-    if (part->group == range.group && !part->leaf.grad().absent()) parts.push_back(part.get());
+    if (part->group != range.group || part->leaf.grad().absent()) continue;
+    if (IsFrozen(static_cast<int>(table))) continue;
+    for (const RowPart* other : parts) {
+      overlap = overlap || (part->begin < other->end && other->begin < part->end);
+    }
+    parts.push_back(part.get());
+    covered += part->width();
   }
-  const auto gradient = [&](const RowPart& part) {
-    return part.leaf.grad().Rows(range.first_row, range.first_row + num_rows);
-  };
-  if (num_rows > 0 && parts.size() == 1 && parts[0]->width() == dim && !IsFrozen(table)) {
-    return ctx_.CopyToHost(gradient(*parts[0]), host,
-                           num_rows * dim * static_cast<int64_t>(sizeof(float)));
-  }
-  std::fill(host, host + num_rows * dim, 0.0f);
-  if (IsFrozen(table)) return absl::OkStatus();
+  if (overlap || covered < dim) std::fill(host, host + num_rows * dim, 0.0f);
+  if (num_rows == 0) return absl::OkStatus();
   for (const RowPart* part : parts) {
-    PAGODA_ASSIGN_OR_RETURN(const std::vector<float> columns, ToHost(gradient(*part)));
-    AddColumns({columns.data(), part->width()}, {host + part->begin, dim}, num_rows, part->width());
+    const Tensor gradient = part->leaf.grad().Rows(range.first_row, range.first_row + num_rows);
+    if (!overlap) {
+      copies->push_back({gradient, host + part->begin, dim});
+      continue;
+    }
+    PAGODA_ASSIGN_OR_RETURN(const std::vector<float> columns, ToHost(gradient));
+    const float* from = columns.data();
+    for (int64_t r = 0; r < num_rows; ++r) {
+      for (int64_t c = part->begin; c < part->end; ++c) host[r * dim + c] += *from++;
+    }
   }
   return absl::OkStatus();
+}
+
+absl::Status StepImpl::RowGradients(const std::vector<float*>& host) {
+  PAGODA_CHECK(host.size() == declaration_.tables.size());
+  std::vector<RowsToHost> copies;
+  for (size_t t = 0; t < host.size(); ++t) {
+    if (host[t] != nullptr) PAGODA_RETURN_IF_ERROR(AddTableGradient(t, host[t], &copies));
+  }
+  return ctx_.CopyRowsToHost(copies);
 }
 
 }  // namespace

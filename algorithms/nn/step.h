@@ -64,9 +64,10 @@ class ModelStep {
   //   FAILED_PRECONDITION  the step is not a training step, or a second call
   //   INVALID_ARGUMENT     not one count per loss
   virtual absl::Status Backward(const std::vector<double>& global_counts) = 0;
-  // After Backward: gradient of table t's unique rows, copied to `host`
+  // After Backward: gradients of each table's unique rows, copied to host[t]
   // [num_unique, dim] (zeros when no loss depends on the table or it is frozen).
-  virtual absl::Status RowGradients(int table, float* host) = 0;
+  // host[t] may be null where table t's are not wanted.
+  virtual absl::Status RowGradients(const std::vector<float*>& host) = 0;
 };
 
 }  // namespace pagoda

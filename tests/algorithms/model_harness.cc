@@ -192,11 +192,12 @@ absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch&
       for (const LossValue& loss : result.losses) counts.push_back(loss.count);
     }
     PAGODA_RETURN_IF_ERROR(step->Backward(counts));
+    std::vector<float*> host;
     for (size_t t = 0; t < rows.size(); ++t) {
       result.row_gradients.emplace_back(rows[t].size(), -1.0f);
-      PAGODA_RETURN_IF_ERROR(
-          step->RowGradients(static_cast<int>(t), result.row_gradients[t].data()));
+      host.push_back(result.row_gradients[t].data());
     }
+    PAGODA_RETURN_IF_ERROR(step->RowGradients(host));
     result.dense_gradients = device.Download(parameters->gradients());
   }
   result.dense_values = device.Download(parameters->values());

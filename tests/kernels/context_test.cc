@@ -92,6 +92,52 @@ TEST_CASE("Copies move bytes of the stated size only") {
   REQUIRE(device.ctx->CopyToHost(Tensor(), nullptr, 0).ok());
 }
 
+TEST_CASE("Blocks of rows move to and from host rows with gaps") {
+  struct Size {
+    int64_t rows, width, stride;
+  };
+  for (DeviceKind kind : {DeviceKind::kCpu, DeviceKind::kFake}) {
+    for (int threads : {1, 4}) {
+      TestDevice device(kind, threads);
+      std::vector<std::vector<float>> hosts, backs, values;
+      std::vector<Tensor> tensors;
+      for (const auto [rows, width, stride] :
+           {Size{0, 3, 3}, {1, 1, 4}, {5, 3, 3}, {2001, 17, 19}, {40000, 1, 1}}) {
+        std::vector<float> host = RandomFloats(7, rows * stride);
+        std::vector<float> value;
+        for (int64_t i = 0; i < rows * width; ++i) {
+          value.push_back(host[static_cast<size_t>(i / width * stride + i % width)]);
+        }
+        backs.emplace_back(host.size(), -1.0f);
+        hosts.push_back(std::move(host));
+        values.push_back(std::move(value));
+        tensors.push_back(*device.ctx->Empty({rows, width}));
+      }
+      std::vector<RowsFromHost> in;
+      std::vector<RowsToHost> out;
+      for (size_t i = 0; i < tensors.size(); ++i) {
+        const int64_t rows = tensors[i].dim(0);
+        const int64_t stride = rows == 0 ? 3 : static_cast<int64_t>(hosts[i].size()) / rows;
+        in.push_back({hosts[i].data(), stride, tensors[i]});
+        out.push_back({tensors[i], backs[i].data(), stride});
+      }
+      REQUIRE(device.ctx->CopyRowsFromHost(in).ok());
+      REQUIRE(device.ctx->CopyRowsToHost(out).ok());
+      for (size_t i = 0; i < tensors.size(); ++i) {
+        REQUIRE(device.Download(tensors[i]) == values[i]);
+        const int64_t width = tensors[i].dim(1);
+        for (size_t at = 0; at < backs[i].size(); ++at) {
+          const bool gap = static_cast<int64_t>(at) % out[i].host_stride >= width;
+          REQUIRE(backs[i][at] == (gap ? -1.0f : hosts[i][at]));  // Gaps are left alone.
+        }
+      }
+      const Tensor flat = device.Upload<float>({1, 2}, {2});
+      RequireInvalid(device.ctx->CopyRowsToHost(std::vector<RowsToHost>{{flat, nullptr, 2}}),
+                     "[2] is not f32 [rows, width]");
+    }
+  }
+}
+
 TEST_CASE("Impossible shapes are refused") {
   TestDevice device;
   RequireInvalid(device.ctx->Empty({3, -1}).status(), "[3, -1]");

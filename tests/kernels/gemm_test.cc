@@ -137,25 +137,34 @@ TEST_CASE("Products match the oracle in each form, transposed, strided, accumula
   }
 }
 
-TEST_CASE("Transposition moves every element, in each form") {
+TEST_CASE("Operands move to wide rows, turned over or not, in each form") {
   struct Matrix {
     int64_t rows, columns;
   };
-  for (const auto [rows, columns] : {Matrix{0, 3}, {3, 0}, {1, 1}, {17, 5}, {257, 33}, {16, 400}}) {
+  for (const auto [rows, columns] :
+       {Matrix{0, 3}, {3, 0}, {1, 1}, {17, 5}, {257, 33}, {16, 400}, {33, 429}, {64, 63}}) {
     const std::vector<float> x = RandomFloats(1, rows * columns);
-    for (GemmForm form : {GemmForm::kF32, GemmForm::kRoundedF32, GemmForm::kBF16}) {
-      CAPTURE(rows, columns, static_cast<int>(form));
-      std::vector<float> turned(x.size());
-      for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < columns; ++j) {
-          turned[static_cast<size_t>(j * rows + i)] = x[static_cast<size_t>(i * columns + j)];
-        }
+    const int64_t turned_stride = GemmStride(rows);
+    const int64_t stride = GemmStride(columns);
+    std::vector<float> turned(static_cast<size_t>(columns * turned_stride));
+    std::vector<float> widened(static_cast<size_t>(rows * stride));
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < columns; ++j) {
+        const float value = x[static_cast<size_t>(i * columns + j)];
+        turned[static_cast<size_t>(j * turned_stride + i)] = value;
+        widened[static_cast<size_t>(i * stride + j)] = value;
       }
+    }
+    for (GemmForm form : {GemmForm::kF32, GemmForm::kRoundedF32, GemmForm::kBF16}) {
       for (int threads : {1, 8}) {
+        CAPTURE(rows, columns, static_cast<int>(form), threads);
         TestDevice device(DeviceKind::kCpu, threads);
-        std::vector<char> got(x.size() * static_cast<size_t>(GemmElementBytes(form)) + 1);
+        std::vector<char> got = Converted(form, std::vector<float>(turned.size(), 7.0f));
         TransposeForGemm(*device.ctx, form, x.data(), rows, columns, got.data());
         REQUIRE(got == Converted(form, turned));
+        got = Converted(form, std::vector<float>(widened.size(), 7.0f));
+        WidenForGemm(*device.ctx, form, x.data(), rows, columns, got.data());
+        REQUIRE(got == Converted(form, widened));
       }
     }
   }

@@ -245,6 +245,33 @@ TEST_CASE("Each gradient of a dense layer may be left out without touching the o
   }
 }
 
+TEST_CASE("dy's memory is used when it may be, with the same results, and not otherwise") {
+  for (const Layer l : {Layer{300, 17, 9}, {300, 130, 129}}) {
+    const Data data(l);
+    for (Activation f : kFusable) {
+      const std::vector<float> y = RunForward(l, data, true, f, DType::kF32);
+      const std::vector<float> want = RunBackward(l, data, y, f, {0, 0, 0}, DType::kF32);
+      for (bool overwrite : {false, true}) {
+        CAPTURE(l.in, static_cast<int>(f), overwrite);
+        TestDevice device;
+        const Tensor all = *device.ctx->Empty({static_cast<int64_t>(want.size())});
+        LinearGradients gradients;
+        gradients.dx = all.Flat(0, {l.n, l.in});
+        gradients.dw = all.Flat(l.n * l.in, {l.out, l.in});
+        gradients.dbias = all.Flat(l.n * l.in + l.out * l.in, {l.out});
+        gradients.overwrite_dy = overwrite;
+        const Tensor dy = device.Upload(data.dy, {l.n, l.out});
+        REQUIRE(LinearBackward(*device.ctx, device.Upload(data.x, {l.n, l.in}),
+                               device.Upload(data.w, {l.out, l.in}), device.Upload(y, {l.n, l.out}),
+                               dy, f, gradients)
+                    .ok());
+        REQUIRE(SameBits(device.Download(all), want));
+        if (!overwrite) REQUIRE(SameBits(device.Download(dy), data.dy));
+      }
+    }
+  }
+}
+
 TEST_CASE("A row's result does not depend on the rows beside it") {
   for (const Layer l : {Layer{1100, 65, 31}, {600, 1030, 40}, {600, 13, 256}, {600, 256, 1}}) {
     const Data data(l);

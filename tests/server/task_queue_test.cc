@@ -30,11 +30,13 @@ TEST_CASE("several threads run every task once, also those that wait at the end"
 }
 
 TEST_CASE("a full queue refuses, and leaves the task with its owner") {
-  TaskQueue queue(1, 2);
+  // Before the queue: its destructor waits for the task, which uses them.
   std::promise<void> started, release;
+  std::future<void> released = release.get_future();
+  TaskQueue queue(1, 2);
   REQUIRE(queue.TryAdd([&] {
     started.set_value();
-    release.get_future().wait();
+    released.wait();
   }));
   started.get_future().wait();
   CHECK(queue.TryAdd([] {}));

@@ -223,6 +223,7 @@ class JobParser {
     SparseOptions& sparse = config_.trainer.sparse;
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfSparse(fields, &sparse.init_stddev)));
     sparse.optimizer = ToProto(fields);
+    sparse.precision = fields.precision;
     for (const std::string& name : NamesUnder("table")) {
       const std::string section = absl::StrCat("table.", name);
       PAGODA_RETURN_IF_ERROR(CheckTable(name, WhereOf(section)));
@@ -232,7 +233,7 @@ class JobParser {
         if (declared.name == name && !declared.optimizer.empty()) table.kind = declared.optimizer;
       }
       PAGODA_RETURN_IF_ERROR(Fill(KeysOfTable(section, table)));
-      sparse.overrides.push_back({name, ToProto(table), table.frozen});
+      sparse.overrides.push_back({name, ToProto(table), table.frozen, table.precision});
     }
     return absl::OkStatus();
   }

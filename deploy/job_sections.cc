@@ -58,6 +58,9 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   keys.Add("ftrl_l1", &values.ftrl_l1, "", "ftrl: L1.").AtLeast(0);
   keys.Add("ftrl_l2", &values.ftrl_l2, "", "ftrl: L2.").AtLeast(0);
   keys.Add("ftrl_beta", &values.ftrl_beta, "", "ftrl: smooths the first rates.").AtLeast(0);
+  keys.Add("precision", &fields.precision, "",
+           "Weights as the servers keep them; 16 bits are rounded at random, slots are f32.")
+      .OneOf({"f32", "f16", "bf16"});
 }
 
 void AddDuration(JobKeys& keys, const std::string& name, absl::Duration* field,

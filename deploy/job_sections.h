@@ -35,6 +35,7 @@ struct SparseFields {
   std::string kind = "adagrad";
   SparseOptimizerOptions values;
   bool frozen = false;
+  std::string precision = "f32";
 };
 
 JobKeys KeysOfJob(TrainerOptions& options);

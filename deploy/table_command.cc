@@ -26,8 +26,8 @@ absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments) {
   PAGODA_ASSIGN_OR_RETURN(const auto tables, rows->Tables());
   for (const auto& [name, table] : tables) {
     const TableOptions& options = table.options;
-    absl::PrintF("%s  dim %d  rows %d  about %d bytes on disk  %s, learning rate %g%s\n", name,
-                 options.dim, table.rows, table.bytes_disk,
+    absl::PrintF("%s  dim %d %s  rows %d  about %d bytes on disk  %s, learning rate %g%s\n", name,
+                 options.dim, RowPrecisionName(options.precision), table.rows, table.bytes_disk,
                  SparseOptimizerName(options.optimizer.kind), options.optimizer.learning_rate,
                  options.frozen ? "  frozen" : "");
   }

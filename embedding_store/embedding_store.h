@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "base/ids.h"
 #include "base/thread_pool.h"
+#include "embedding_store/eviction.h"
 #include "embedding_store/table_options.h"
 
 namespace pagoda {
@@ -108,6 +109,12 @@ class EmbeddingStore {
   // Replaces this store's contents by the cut's. Newer state moves to `set_aside`
   // when not empty, else it is deleted. Table indices may change: call OpenTable again.
   virtual absl::Status Restore(const std::string& directory, const std::string& set_aside) = 0;
+
+  // Removes the rows that `rule` names; pushes wait at most for one range of buckets.
+  // A row pushed to since the call began stays. Cuts made before keep their rows.
+  //   INVALID_ARGUMENT     the rule sets nothing, or nonsense
+  //   FAILED_PRECONDITION  a frozen table, or a read-only store
+  virtual absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) = 0;
 
   virtual absl::StatusOr<std::vector<StoreTableStat>> Stat() = 0;
   // NOT_FOUND when the row has never been pushed.

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "base/hash.h"
 #include "base/ids.h"
+#include "embedding_store/row_format.h"
 
 namespace pagoda {
 
@@ -61,7 +62,7 @@ class RowArena {
 struct MemoryTable {
   uint32_t row_bytes = 0;   // Multiple of 16.
   uint32_t size_class = 0;  // Index into a partition's classes.
-  uint32_t weight_bytes = 0;
+  RowShape shape;
 };
 
 enum RowFlag : uint64_t {
@@ -106,7 +107,7 @@ class MemoryPartition {
   // evict clean rows and move slots (not rows). Null: no room.
   Slot* Insert(uint32_t table, FeatureId id, uint32_t hash);
 
-  // Takes back an Insert whose row was never filled.
+  // Removes a row that is neither dirty, being written, nor pinned.
   void Erase(Slot* slot);
 
   char* RowOf(const Slot& slot) const {
@@ -127,6 +128,8 @@ class MemoryPartition {
   // Counts evictions of rows that were pushed to: what was read from disk before
   // such an eviction may be older than what is there now.
   uint64_t modified_evictions() const { return modified_evictions_; }
+  // What is on disk has changed by itself: raises modified_evictions().
+  void ForgetReads() { ++modified_evictions_; }
 
   int64_t rows_of_table(uint32_t table) const {
     return table < rows_of_table_.size() ? rows_of_table_[table] : 0;

@@ -32,14 +32,44 @@ void PrefetchLines(const char* from, size_t bytes) {
   __builtin_prefetch(from + bytes - 1, kWrite ? 1 : 0);
 }
 
-// memcpy with the common widths spelled out, so that they become vector moves.
-void CopyWeights(float* to, const float* from, size_t bytes) {
+// Weights as f32; memcpy with the common widths spelled out becomes vector moves.
+void CopyWeights(const RowShape& shape, const char* from, float* to) {
+  if (shape.precision != RowPrecision::kF32) {
+    LoadWeights(shape.precision, from, shape.dim, to);
+    return;
+  }
+  const size_t bytes = shape.weight_bytes();
   switch (bytes) {
     case 4: std::memcpy(to, from, 4); return;
     case 32: std::memcpy(to, from, 32); return;
     case 64: std::memcpy(to, from, 64); return;
     case 128: std::memcpy(to, from, 128); return;
     default: std::memcpy(to, from, bytes);
+  }
+}
+
+// One optimizer step for at most kUpdateBlock rows of a table. Rows that are not f32
+// are widened, updated, and rounded back.
+void UpdateChosen(const RowShape& shape, const TableUpdate& update,
+                  std::span<RowRequest* const> chosen) {
+  float* rows[kUpdateBlock];
+  const float* gradients[kUpdateBlock];
+  const bool widened = shape.precision != RowPrecision::kF32;
+  thread_local std::vector<float> wide;
+  const auto width = static_cast<size_t>(shape.num_floats());
+  if (widened) wide.resize(std::max(wide.size(), kUpdateBlock * width));
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    rows[i] = widened ? wide.data() + i * width : FloatsOf(chosen[i]->row);
+    if (widened) LoadRow(shape, chosen[i]->row, rows[i]);
+    gradients[i] = chosen[i]->gradient;
+  }
+  UpdateRows(update.kind, update.settings, update.dim, {rows, chosen.size()},
+             {gradients, chosen.size()});
+  if (!widened) return;
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    const RandomKey key =
+        RoundingKeyOf(update.rounding, chosen[i]->id, HeaderOf(chosen[i]->row)->updates);
+    StoreRowRandomly(shape, rows[i], key, chosen[i]->row);
   }
 }
 
@@ -70,7 +100,7 @@ void MemoryTier::AddTable(const RowShape& shape) {
   MemoryTable table;
   table.row_bytes =
       (static_cast<uint32_t>(shape.row_bytes()) + kAlignment - 1) / kAlignment * kAlignment;
-  table.weight_bytes = static_cast<uint32_t>(shape.dim * static_cast<int64_t>(sizeof(float)));
+  table.shape = shape;
   const auto found = std::find(class_bytes_.begin(), class_bytes_.end(), table.row_bytes);
   table.size_class = static_cast<uint32_t>(found - class_bytes_.begin());
   if (found == class_bytes_.end()) class_bytes_.push_back(table.row_bytes);
@@ -144,7 +174,7 @@ void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses) {
       const char* row = nullptr;
       if (slot != nullptr) {
         row = partition.RowOf(*slot);
-        PrefetchLines<false>(row + sizeof(RowHeader), tables_[request.table].weight_bytes);
+        PrefetchLines<false>(WeightsOf(row), tables_[request.table].shape.weight_bytes());
         if ((slot->word & kRowReferenced) == 0) slot->word |= kRowReferenced;
       }
       ring[j % kRing] = row;
@@ -153,7 +183,7 @@ void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses) {
       const size_t k = i - kSlotAhead;
       const char* row = ring[k % kRing];
       if (row != nullptr) {
-        CopyWeights(requests[k].weights, FloatsOf(row), tables_[requests[k].table].weight_bytes);
+        CopyWeights(tables_[requests[k].table].shape, WeightsOf(row), requests[k].weights);
       } else {
         misses->push_back({requests[k], partition.modified_evictions()});
       }
@@ -251,18 +281,17 @@ void MemoryTier::Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
   };
   const size_t count = requests.size();
   for (size_t i = 0; i < std::min(kUpdateBlock, count); ++i) prefetch(i);
-  float* rows[kUpdateBlock];
-  const float* gradients[kUpdateBlock];
+  RowRequest* chosen[kUpdateBlock];
   for (size_t begin = 0; begin < count;) {
     const uint32_t table = requests[begin].table;
     const TableUpdate& update = updates[table];
-    size_t chosen = 0;
+    size_t num_chosen = 0;
     int64_t created = 0;
     int64_t newly_dirty = 0;
     size_t i = begin;
     for (; i < count && i < begin + kUpdateBlock && requests[i].table == table; ++i) {
       if (i + kUpdateBlock < count) prefetch(i + kUpdateBlock);
-      const RowRequest& request = requests[i];
+      RowRequest& request = requests[i];
       MemoryPartition::Slot* slot = partition.Find(table, request.id, request.hash);
       slot->word &= ~uint64_t{kRowPinned};
       RowHeader* header = HeaderOf(request.row);
@@ -271,11 +300,11 @@ void MemoryTier::Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
       slot->word |= kRowDirty | kRowModified;
       if (header->sequence == 0) ++created;
       header->sequence = sequence;
-      header->last_step = step;
-      rows[chosen] = FloatsOf(request.row);
-      gradients[chosen++] = request.gradient;
+      header->last_step = static_cast<uint32_t>(step);
+      ++header->updates;
+      chosen[num_chosen++] = &request;
     }
-    UpdateRows(update.kind, update.settings, update.dim, {rows, chosen}, {gradients, chosen});
+    UpdateChosen(tables_[table].shape, update, {chosen, num_chosen});
     if (created > 0) update.rows->fetch_add(created, std::memory_order_relaxed);
     if (newly_dirty > 0) AddUnwritten(partition, newly_dirty * tables_[table].row_bytes);
     begin = i;
@@ -319,6 +348,25 @@ bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk) {
   *on_disk = (slot->word & kRowOnDisk) != 0;
   std::memcpy(row, partition.RowOf(*slot), tables_[key.table].row_bytes);
   return true;
+}
+
+bool MemoryTier::IsClean(const RowKey& key) {
+  MemoryPartition& partition = *partitions_[key.bucket & partition_mask_];
+  std::lock_guard<std::mutex> lock(partition.mutex);
+  const MemoryPartition::Slot* slot =
+      partition.Find(key.table, key.id, MemoryPartition::HashOf(key.id, key.table));
+  return slot == nullptr || (slot->word & (kRowDirty | kRowWriting | kRowPinned)) == 0;
+}
+
+void MemoryTier::Forget(const RowKey& key) {
+  MemoryPartition& partition = *partitions_[key.bucket & partition_mask_];
+  std::lock_guard<std::mutex> lock(partition.mutex);
+  partition.ForgetReads();
+  MemoryPartition::Slot* slot =
+      partition.Find(key.table, key.id, MemoryPartition::HashOf(key.id, key.table));
+  if (slot == nullptr) return;
+  PAGODA_CHECK((slot->word & (kRowDirty | kRowWriting | kRowPinned)) == 0);
+  partition.Erase(slot);
 }
 
 void MemoryTier::FinishWrites(bool written) {

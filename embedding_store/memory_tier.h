@@ -73,6 +73,7 @@ struct TableUpdate {
   SparseOptimizerKind kind = SparseOptimizerKind::kSgd;
   RowUpdateSettings settings;
   int64_t dim = 0;
+  RandomKey rounding;                    // Of rows that are not f32; see RoundingKey.
   std::atomic<int64_t>* rows = nullptr;  // Raised by rows pushed for the first time.
 };
 
@@ -127,6 +128,12 @@ class MemoryTier {
   bool CopyForWrite(const RowKey& key, char* row, bool* on_disk);
   // Rows being written are clean now, or (not written) dirty again.
   void FinishWrites(bool written);
+
+  // Whether the row is not here, or here as it is on disk.
+  bool IsClean(const RowKey& key);
+  // Drops a clean row whose copy on disk is gone, and what pulls under way have read of
+  // its partition's rows from disk will not be kept.
+  void Forget(const RowKey& key);
 
   // Of rows not safe on disk.
   int64_t unwritten_bytes() const { return unwritten_bytes_.load(); }

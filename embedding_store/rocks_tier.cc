@@ -188,7 +188,8 @@ class RocksTierImpl final : public RocksTier {
     return meta_;
   }
   absl::Status Read(std::span<const RowKey> keys, const OnValue& on_row) override;
-  absl::Status Scan(const Visit& visit) override;
+  absl::Status Scan(const Visit& visit) override { return ScanBuckets(0, kNumBuckets, visit); }
+  absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) override;
   absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() override;
   absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(const std::string& directory) override;
   int64_t bytes_on_disk() const override {
@@ -232,6 +233,13 @@ class RunWriterImpl final : public RocksTier::RunWriter {
     return Put({bytes, kRowKeyBytes}, value);
   }
 
+  absl::Status Remove(const RowKey& key) override {
+    char bytes[kRowKeyBytes];
+    EncodeRowKey(key, bytes);
+    PAGODA_RETURN_IF_ERROR(MakeRoom());
+    return FromRocks(writer_->Delete({bytes, kRowKeyBytes}), "writing a run");
+  }
+
   absl::Status Commit(const RocksMeta& meta) override {
     PAGODA_RETURN_IF_ERROR(Put(kMetaKey, EncodeMeta(meta)));
     PAGODA_RETURN_IF_ERROR(FinishFile());
@@ -239,7 +247,8 @@ class RunWriterImpl final : public RocksTier::RunWriter {
   }
 
  private:
-  absl::Status Put(absl::string_view key, absl::string_view value) {
+  // A file to write to.
+  absl::Status MakeRoom() {
     if (writer_ != nullptr && writer_->FileSize() >= kRunFileBytesMax) {
       PAGODA_RETURN_IF_ERROR(FinishFile());
     }
@@ -250,6 +259,11 @@ class RunWriterImpl final : public RocksTier::RunWriter {
           rocksdb::EnvOptions(), tier_->rocks_options(), nullptr, /*invalidate_page_cache=*/false);
       PAGODA_RETURN_IF_ERROR(FromRocks(writer_->Open(paths_.back()), "starting a run"));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status Put(absl::string_view key, absl::string_view value) {
+    PAGODA_RETURN_IF_ERROR(MakeRoom());
     return FromRocks(writer_->Put({key.data(), key.size()}, {value.data(), value.size()}),
                      "writing a run");
   }
@@ -328,14 +342,17 @@ absl::Status RocksTierImpl::Read(std::span<const RowKey> keys, const OnValue& on
   return absl::OkStatus();
 }
 
-absl::Status RocksTierImpl::Scan(const Visit& visit) {
+absl::Status RocksTierImpl::ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) {
   rocksdb::ReadOptions read;
   read.fill_cache = false;
   read.readahead_size = size_t{1} << 20;
   const std::unique_ptr<rocksdb::Iterator> row(db_->NewIterator(read));
-  for (row->SeekToFirst(); row->Valid(); row->Next()) {
+  char first[kRowKeyBytes];
+  EncodeRowKey(RowKey{begin, 0, 0}, first);
+  for (row->Seek({first, kRowKeyBytes}); row->Valid(); row->Next()) {
     RowKey key;
     if (!DecodeRowKey({row->key().data(), row->key().size()}, &key)) continue;
+    if (key.bucket >= end) break;
     PAGODA_ASSIGN_OR_RETURN(const bool more,
                             visit(key, {row->value().data(), row->value().size()}));
     if (!more) return absl::OkStatus();

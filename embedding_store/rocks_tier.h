@@ -60,6 +60,8 @@ class RocksTier {
   // Every row in key order, as of the call; `visit` returns false to stop.
   using Visit = std::function<absl::StatusOr<bool>(const RowKey&, absl::string_view)>;
   virtual absl::Status Scan(const Visit& visit) = 0;
+  // The same for the buckets [begin, end).
+  virtual absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) = 0;
 
   // Rows on their way to disk. Destroying it before Commit leaves no trace.
   class RunWriter {
@@ -67,6 +69,7 @@ class RocksTier {
     virtual ~RunWriter() = default;
     // REQUIRES: keys rise strictly over the life of the writer.
     virtual absl::Status Add(const RowKey& key, absl::string_view value) = 0;
+    virtual absl::Status Remove(const RowKey& key) = 0;  // Whatever is there, if anything.
     // Adds all rows and `meta` in one atomic, synced step.
     virtual absl::Status Commit(const RocksMeta& meta) = 0;
   };

@@ -1,8 +1,9 @@
 // The bytes of a row: in memory, in RocksDB, and their keys. Worked examples are in
 // docs/formats.md.
 //
-//   row    RowHeader (16 bytes), weights f32 [dim], slots f32 [slot_dim]
-//   value  version byte, then the row
+//   row    RowHeader (16 bytes), weights [dim] in the table's precision, zeros to a
+//          multiple of 4 bytes, slots f32 [slot_dim]
+//   value  version byte; sequence, last step and updates as varints; weights; slots
 //   key    14 bytes, big-endian: bucket u16, table u32, id u64
 //
 // Big-endian keys sort as their numbers do, and the bucket leads, so that a range
@@ -18,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "base/hash.h"
 #include "base/ids.h"
+#include "embedding_store/row_precision.h"
 #include "embedding_store/table_options.h"
 
 namespace pagoda {
@@ -28,23 +30,31 @@ static_assert(std::endian::native == std::endian::little, "file formats are litt
 // pushed; it holds its initial value and does not count as stored.
 struct RowHeader {
   uint64_t sequence = 0;
-  int64_t last_step = 0;
+  uint32_t last_step = 0;
+  uint32_t updates = 0;  // Pushes applied to the row, modulo 2^32.
 };
 static_assert(sizeof(RowHeader) == 16);
+
+// The highest step that a row can hold.
+inline constexpr int64_t kStepMax = 0xffffffff;
 
 struct RowShape {
   int64_t dim = 0;
   int64_t slot_dim = 0;
+  RowPrecision precision = RowPrecision::kF32;
 
   int64_t num_floats() const { return dim + slot_dim; }
-  size_t row_bytes() const {
-    return sizeof(RowHeader) + static_cast<size_t>(num_floats()) * sizeof(float);
-  }
-  size_t value_bytes() const { return 1 + row_bytes(); }
+  size_t weight_bytes() const { return static_cast<size_t>(dim) * WeightBytes(precision); }
+  size_t slot_bytes() const { return static_cast<size_t>(slot_dim) * sizeof(float); }
+  size_t slots_offset() const { return sizeof(RowHeader) + (weight_bytes() + 3) / 4 * 4; }
+  size_t row_bytes() const { return slots_offset() + slot_bytes(); }
+  // At most; see EncodeRowValue.
+  size_t value_bytes_max() const { return kValueHeaderBytesMax + weight_bytes() + slot_bytes(); }
+  static constexpr size_t kValueHeaderBytesMax = 1 + 10 + 5 + 5;
 };
 
 inline RowShape ShapeOf(const TableOptions& options) {
-  return RowShape{options.dim, SlotDim(options.optimizer.kind, options.dim)};
+  return RowShape{options.dim, SlotDim(options.optimizer.kind, options.dim), options.precision};
 }
 
 inline RowHeader* HeaderOf(char* row) {
@@ -53,12 +63,29 @@ inline RowHeader* HeaderOf(char* row) {
 inline const RowHeader* HeaderOf(const char* row) {
   return reinterpret_cast<const RowHeader*>(row);
 }
+inline char* WeightsOf(char* row) {
+  return row + sizeof(RowHeader);
+}
+inline const char* WeightsOf(const char* row) {
+  return row + sizeof(RowHeader);
+}
+inline float* SlotsOf(const RowShape& shape, char* row) {
+  return reinterpret_cast<float*>(row + shape.slots_offset());
+}
+inline const float* SlotsOf(const RowShape& shape, const char* row) {
+  return reinterpret_cast<const float*>(row + shape.slots_offset());
+}
+// Weights and slots side by side: f32 rows only.
 inline float* FloatsOf(char* row) {
   return reinterpret_cast<float*>(row + sizeof(RowHeader));
 }
-inline const float* FloatsOf(const char* row) {
-  return reinterpret_cast<const float*>(row + sizeof(RowHeader));
-}
+
+// Weights and slots as f32 [num_floats].
+void LoadRow(const RowShape& shape, const char* row, float* floats);
+// The opposite: weights to nearest.
+void StoreRowNearest(const RowShape& shape, const float* floats, char* row);
+// The same with weights rounded at random by `key`.
+void StoreRowRandomly(const RowShape& shape, const float* floats, RandomKey key, char* row);
 
 // Sorts as the encoded key does.
 struct RowKey {
@@ -71,7 +98,12 @@ struct RowKey {
 };
 
 inline constexpr size_t kRowKeyBytes = 14;
-inline constexpr char kRowVersion = 1;
+inline constexpr char kRowVersion = 2;
+
+// Writes at most value_bytes_max() bytes to `value`; returns how many.
+size_t EncodeRowValue(const RowShape& shape, const char* row, char* value);
+// Fills row [row_bytes()]. Returns what is wrong, or null.
+const char* DecodeRowValue(const RowShape& shape, absl::string_view value, char* row);
 
 // Writes kRowKeyBytes bytes.
 void EncodeRowKey(const RowKey& key, char* bytes);

@@ -151,6 +151,7 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
   auto table = std::make_unique<Table>();
   table->options = options;
   table->initial_key = InitialValueKey(options);
+  table->rounding_key = RoundingKey(table->initial_key);
   table->shape = ShapeOf(options);
   table->name_hash = HashBytes(options.name);
   memory_->AddTable(table->shape);
@@ -228,7 +229,8 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
     stats[t].rows = static_cast<uint64_t>(tables_[t]->rows.load());
     stats[t].bytes_memory = static_cast<uint64_t>(memory_->BytesOfTable(static_cast<uint32_t>(t)));
     const double rows_on_disk = t < meta.rows.size() ? static_cast<double>(meta.rows[t]) : 0;
-    weights[t] = rows_on_disk * static_cast<double>(kRowKeyBytes + tables_[t]->shape.value_bytes());
+    weights[t] =
+        rows_on_disk * static_cast<double>(kRowKeyBytes + tables_[t]->shape.value_bytes_max());
     weight_sum += weights[t];
   }
   const auto bytes = static_cast<double>(rocks_->bytes_on_disk());
@@ -240,13 +242,27 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
 
 StoredRow ShardStore::ToStoredRow(const RowKey& key, const char* row) const {
   const RowShape& shape = tables_[key.table]->shape;
-  const float* floats = FloatsOf(row);
+  std::vector<float> floats(static_cast<size_t>(shape.num_floats()));
+  LoadRow(shape, row, floats.data());
   StoredRow stored;
   stored.id = key.id;
-  stored.weights.assign(floats, floats + shape.dim);
-  stored.slots.assign(floats + shape.dim, floats + shape.num_floats());
+  stored.weights.assign(floats.begin(), floats.begin() + shape.dim);
+  stored.slots.assign(floats.begin() + shape.dim, floats.end());
   stored.last_step = HeaderOf(row)->last_step;
   return stored;
+}
+
+void ShardStore::FillInitial(const RowKey& key, char* row) const {
+  const Table& table = *tables_[key.table];
+  *HeaderOf(row) = RowHeader{};
+  if (table.shape.precision == RowPrecision::kF32) {
+    FillInitialRow(table.options, table.initial_key, key.id, FloatsOf(row));
+    return;
+  }
+  thread_local std::vector<float> floats;
+  floats.resize(static_cast<size_t>(table.shape.num_floats()));
+  FillInitialRow(table.options, table.initial_key, key.id, floats.data());
+  StoreRowNearest(table.shape, floats.data(), row);
 }
 
 absl::StatusOr<StoredRow> ShardStore::Get(uint32_t table, FeatureId id) {

@@ -49,6 +49,7 @@ class ShardStore final : public EmbeddingStore {
   uint64_t sequence() const override { return sequence_.load(); }
   absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
   absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
+  absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) override;
   absl::StatusOr<std::vector<StoreTableStat>> Stat() override;
   absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) override;
   absl::Status Scan(const std::function<bool(uint32_t, const StoredRow&)>& visit) override;
@@ -58,6 +59,7 @@ class ShardStore final : public EmbeddingStore {
   struct Table {
     TableOptions options;
     RandomKey initial_key;
+    RandomKey rounding_key;
     RowShape shape;
     uint64_t name_hash = 0;
     std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
@@ -82,11 +84,13 @@ class ShardStore final : public EmbeddingStore {
   absl::Status AddTable(const TableOptions& options);
   absl::Status CheckTableIndex(uint32_t table) const;
   absl::Status VisitRows(const VisitRow& visit);
+  void FillInitial(const RowKey& key, char* row) const;  // A row that was never pushed.
   StoredRow ToStoredRow(const RowKey& key, const char* row) const;
   void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body);
 
   // shard_store_batch.cc
-  absl::Status CheckPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
+                         float learning_rate_factor) const;
   absl::Status Replay(const PushRecord& record);
   absl::Status PinRows(RowBatch& batch, size_t rows);
   absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
@@ -98,6 +102,17 @@ class ShardStore final : public EmbeddingStore {
   absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, const RocksMeta& meta,
                         const OnLoaded& on_loaded);
   absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
+
+  // shard_store_evict.cc
+  static RowFacts FactsOf(const RowShape& shape, const char* row);
+  // Rows on disk in buckets [begin, end) that may go.
+  absl::Status ScanEvictable(
+      uint32_t table, uint32_t begin, uint32_t end,
+      const std::function<absl::Status(const RowKey&, const RowFacts&)>& visit);
+  // For rows_max: rows last pushed to at this step or before go. -1: none.
+  absl::StatusOr<Step> EvictionAge(uint32_t table, const EvictionRule& rule);
+  absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
+                                        uint32_t begin, uint32_t end);
 
   // shard_store_flush.cc
   bool FlushIsDue() const;

@@ -58,14 +58,14 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
     memory_->Cache(misses[items[0]], row, on_disk);
     for (const size_t item : items) {
       const RowRequest& request = misses[item].request;
-      const auto bytes = static_cast<size_t>(tables_[request.table]->shape.dim) * sizeof(float);
-      std::memcpy(request.weights, FloatsOf(row), bytes);
+      const RowShape& shape = tables_[request.table]->shape;
+      LoadWeights(shape.precision, WeightsOf(row), shape.dim, request.weights);
     }
     return absl::OkStatus();
   });
 }
 
-absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
+absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
                                    float learning_rate_factor) const {
   if (options_.read_only) {
     return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
@@ -73,6 +73,10 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
   if (!(std::isfinite(learning_rate_factor) && learning_rate_factor >= 0.0f)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the learning rate factor is ", learning_rate_factor, ", but must be finite and >= 0"));
+  }
+  if (step < 0 || step > kStepMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("step ", step, " is not in [0, ", kStepMax, "]"));
   }
   for (const StorePush& push : pushes) {
     PAGODA_RETURN_IF_ERROR(CheckTableIndex(push.table));
@@ -101,7 +105,7 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) {
   std::shared_lock<std::shared_mutex> state(state_mutex_);
   PAGODA_RETURN_IF_ERROR(closed_);
-  PAGODA_RETURN_IF_ERROR(CheckPush(pushes, learning_rate_factor));
+  PAGODA_RETURN_IF_ERROR(CheckPush(pushes, step, learning_rate_factor));
   std::lock_guard<std::mutex> push(push_mutex_);
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
 
@@ -224,6 +228,7 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
     update.settings = MakeRowUpdateSettings(table.options.optimizer, t.learning_rate,
                                             record.learning_rate_factor);
     update.dim = table.shape.dim;
+    update.rounding = table.rounding_key;
     update.rows = &table.rows;
   }
   ForEach(memory_->num_partitions(), batch.size(),
@@ -278,9 +283,7 @@ absl::Status ShardStore::LoadPart(const LoadPlan& plan, size_t begin, size_t end
   auto deliver = [&](size_t i, absl::string_view value) -> absl::Status {
     const RowKey& key = plan.keys[i];
     if (value.empty()) {
-      *HeaderOf(row) = RowHeader{};
-      FillInitialRow(tables_[key.table]->options, tables_[key.table]->initial_key, key.id,
-                     FloatsOf(row));
+      FillInitial(key, row);
     } else {
       PAGODA_RETURN_IF_ERROR(DecodeValue(key, value, row));
     }
@@ -305,13 +308,8 @@ absl::Status ShardStore::DecodeValue(const RowKey& key, absl::string_view value,
                                             ", row ", key.id, ": ", what));
   };
   if (key.table >= tables_.size()) return damaged("the registry has no such table");
-  const RowShape& shape = tables_[key.table]->shape;
-  if (value.empty() || value[0] != kRowVersion) return damaged("unknown row version");
-  if (value.size() != shape.value_bytes()) {
-    return damaged(absl::StrCat(value.size(), " bytes instead of ", shape.value_bytes()));
-  }
-  std::memcpy(row, value.data() + 1, value.size() - 1);
-  return absl::OkStatus();
+  const char* wrong = DecodeRowValue(tables_[key.table]->shape, value, row);
+  return wrong == nullptr ? absl::OkStatus() : damaged(wrong);
 }
 
 }  // namespace pagoda

@@ -64,6 +64,7 @@ absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* me
       std::max<int64_t>(4096, options_.memory_bytes / 16 / static_cast<int64_t>(sizeof(RowKey)));
   const std::vector<uint32_t> counts = memory_->CountDirtyByBucket();
   std::vector<RowHeader> buffer;
+  std::vector<char> value;
   for (uint32_t begin = 0; begin < kNumBuckets;) {
     uint32_t end = begin;
     int64_t rows = 0;
@@ -74,15 +75,15 @@ absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* me
         rows == 0 ? std::vector<RowKey>() : memory_->CollectDirty(begin, end);
     for (const RowKey& key : keys) {
       const RowShape& shape = tables_[key.table]->shape;
-      // The version byte stands just before the row: one header's room in front.
       buffer.resize(shape.row_bytes() / sizeof(RowHeader) + 2);
-      char* row = reinterpret_cast<char*>(buffer.data() + 1);
+      value.resize(std::max(value.size(), shape.value_bytes_max()));
+      char* row = reinterpret_cast<char*>(buffer.data());
       bool on_disk = false;
       if (!memory_->CopyForWrite(key, row, &on_disk)) continue;
-      row[-1] = kRowVersion;
       meta->highest_sequence = std::max(meta->highest_sequence, HeaderOf(row)->sequence);
       if (!on_disk) ++meta->rows[key.table];
-      PAGODA_RETURN_IF_ERROR(run->Add(key, {row - 1, shape.value_bytes()}));
+      const size_t bytes = EncodeRowValue(shape, row, value.data());
+      PAGODA_RETURN_IF_ERROR(run->Add(key, {value.data(), bytes}));
     }
     begin = end;
   }

@@ -11,6 +11,8 @@ namespace {
 
 constexpr const char* kOptimizerNames[] = {"sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"};
 
+constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16"};
+
 std::string Show(float value) {
   return absl::StrCat(value);
 }
@@ -73,6 +75,19 @@ absl::Status CheckOptimizer(const TableOptions& options) {
 
 }  // namespace
 
+absl::StatusOr<RowPrecision> ParseRowPrecision(const std::string& name) {
+  for (size_t i = 0; i < std::size(kPrecisionNames); ++i) {
+    if (name == kPrecisionNames[i]) return static_cast<RowPrecision>(i);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown precision of rows \"", name, "\"; known: f32, f16, bf16"));
+}
+
+const char* RowPrecisionName(RowPrecision precision) {
+  const auto i = static_cast<size_t>(precision);
+  return i < std::size(kPrecisionNames) ? kPrecisionNames[i] : "unknown";
+}
+
 absl::StatusOr<SparseOptimizerKind> ParseSparseOptimizer(const std::string& name) {
   for (size_t i = 0; i < std::size(kOptimizerNames); ++i) {
     if (name == kOptimizerNames[i]) return static_cast<SparseOptimizerKind>(i);
@@ -111,6 +126,10 @@ absl::Status CheckTableOptions(const TableOptions& options) {
   if (options.init_zero_columns < 0 || options.init_zero_columns > options.dim) {
     return BadOption(options, "init_zero_columns", Show(options.init_zero_columns), "in [0, dim]");
   }
+  const auto precision = static_cast<size_t>(options.precision);
+  if (precision >= std::size(kPrecisionNames)) {
+    return BadOption(options, "precision", Show(precision), "a known precision");
+  }
   return CheckOptimizer(options);
 }
 
@@ -128,6 +147,8 @@ absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& aske
   compare("seed", stored.seed, asked.seed);
   compare("init_stddev", stored.init_stddev, asked.init_stddev);
   compare("init_zero_columns", stored.init_zero_columns, asked.init_zero_columns);
+  compare("precision", std::string(RowPrecisionName(stored.precision)),
+          std::string(RowPrecisionName(asked.precision)));
   compare("optimizer", std::string(SparseOptimizerName(s.kind)),
           std::string(SparseOptimizerName(o.kind)));
   compare("optimizer.initial_accumulator", s.initial_accumulator, o.initial_accumulator);

@@ -18,6 +18,15 @@ enum class SparseOptimizerKind : uint8_t {
   kFtrl = 4
 };
 
+// How weights are kept; slots are always f32. See row_precision.h.
+enum class RowPrecision : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+
+//   INVALID_ARGUMENT  unknown (names the known ones)
+absl::StatusOr<RowPrecision> ParseRowPrecision(const std::string& name);
+
+// "f32", "f16" or "bf16".
+const char* RowPrecisionName(RowPrecision precision);
+
 //   INVALID_ARGUMENT  unknown (names the known ones)
 absl::StatusOr<SparseOptimizerKind> ParseSparseOptimizer(const std::string& name);
 
@@ -43,6 +52,7 @@ struct TableOptions {
   uint64_t seed = 0;
   float init_stddev = 0.01f;      // Normal(0, stddev); 0: zeros.
   int64_t init_zero_columns = 0;  // Leading columns that start at zero.
+  RowPrecision precision = RowPrecision::kF32;
   SparseOptimizerOptions optimizer;
   bool frozen = false;  // May change between runs.
 };

@@ -18,6 +18,10 @@ absl::Status CompareForReading(const TableOptions& asked, const TableOptions& st
                                                       what, " ", theirs, ", not ", mine));
   };
   if (asked.dim != stored.dim) return differs("dim", asked.dim, stored.dim);
+  if (asked.precision != stored.precision) {
+    return differs("precision", RowPrecisionName(asked.precision),
+                   RowPrecisionName(stored.precision));
+  }
   if (asked.seed != stored.seed) return differs("seed", asked.seed, stored.seed);
   if (asked.init_stddev != stored.init_stddev) {
     return differs("init_stddev", asked.init_stddev, stored.init_stddev);
@@ -76,6 +80,11 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   options.init_stddev = spec.init_stddev();
   options.init_zero_columns = spec.init_zero_columns();
   options.frozen = spec.frozen();
+  auto precision = ParseRowPrecision(spec.precision().empty() ? "f32" : spec.precision());
+  if (!precision.ok()) {
+    return WithContext(precision.status(), absl::StrCat("table '", spec.name(), "'"));
+  }
+  options.precision = *precision;
   auto kind = ParseSparseOptimizer(spec.optimizer().kind());
   if (!kind.ok()) return WithContext(kind.status(), absl::StrCat("table '", spec.name(), "'"));
   options.optimizer.kind = *kind;
@@ -100,6 +109,7 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   spec.set_init_stddev(options.init_stddev);
   spec.set_init_zero_columns(static_cast<uint32_t>(options.init_zero_columns));
   spec.set_frozen(options.frozen);
+  spec.set_precision(RowPrecisionName(options.precision));
   proto::TableSpec::Optimizer& optimizer = *spec.mutable_optimizer();
   optimizer.set_kind(SparseOptimizerName(options.optimizer.kind));
   optimizer.set_learning_rate(options.optimizer.learning_rate);

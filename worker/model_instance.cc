@@ -42,6 +42,7 @@ proto::TableSpec SpecOf(const TableDecl& decl, const TrainerOptions& options) {
                     .value);
   spec.set_init_stddev(decl.init_stddev < 0.0f ? options.sparse.init_stddev : decl.init_stddev);
   spec.set_init_zero_columns(static_cast<uint32_t>(decl.init_zero_columns));
+  spec.set_precision(options.sparse.precision);
   *spec.mutable_optimizer() = options.sparse.optimizer;
   if (!decl.optimizer.empty()) spec.mutable_optimizer()->set_kind(decl.optimizer);
   return spec;
@@ -87,6 +88,7 @@ absl::Status ModelInstance::MakeTables() {
     }
     *table->mutable_optimizer() = change.optimizer;
     table->set_frozen(change.frozen);
+    table->set_precision(change.precision);
   }
   for (proto::TableSpec& table : tables_) {
     const bool always = !options_.stages.empty() &&

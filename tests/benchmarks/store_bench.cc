@@ -2,7 +2,10 @@
 // rows that are on disk, reopening after a kill, flushing, and a cut.
 //
 //   store_bench [--rows 4000000] [--batch 16384] [--dim 16] [--threads 1]
-//               [--seconds 1] [--memory-mb 3072] [--path DIR]
+//               [--seconds 1] [--memory-mb 3072] [--durability process|none] [--path DIR]
+//
+// The hot path is raced against a bare table in memory (bare_table.h), the two in turn,
+// and shown as a share of its speed; --durability none leaves the log out.
 //
 // Rates are medians of five repetitions, with the lowest and highest, and beside
 // them the calling thread's processor time, which other load disturbs less.
@@ -23,6 +26,7 @@
 #include "base/status_macros.h"
 #include "base/thread_pool.h"
 #include "embedding_store/embedding_store.h"
+#include "tests/benchmarks/bare_table.h"
 
 namespace pagoda {
 namespace {
@@ -34,6 +38,7 @@ struct Settings {
   int threads = 1;
   double seconds = 1.0;
   int64_t memory_mb = 3072;
+  std::string durability = "process";
   std::string path = "/tmp/pagoda-store-bench";
 };
 
@@ -94,6 +99,33 @@ void Measure(const char* name, const Settings& settings, double seconds,
               rates[kRepetitions / 2], cpu_ns, rates.front(), rates.back());
 }
 
+// Runs both in turn, five times, and prints rows/s of each and the median of the ratios.
+void Race(const char* name, const Settings& settings, const std::function<void(uint64_t)>& ours,
+          const std::function<void(uint64_t)>& bare) {
+  constexpr int kRounds = 5;
+  std::vector<double> rates, bare_rates, ratios;
+  uint64_t i = 0;
+  const auto rate = [&](const std::function<void(uint64_t)>& batch_of) {
+    const double start = Now();
+    double rows = 0;
+    do {
+      batch_of(i++);
+      rows += static_cast<double>(settings.batch);
+    } while (Now() - start < settings.seconds / kRounds);
+    return 1e-6 * rows / (Now() - start);
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    rates.push_back(rate(ours));
+    bare_rates.push_back(rate(bare));
+    ratios.push_back(rates.back() / bare_rates.back());
+  }
+  for (std::vector<double>* values : {&rates, &bare_rates, &ratios}) {
+    std::sort(values->begin(), values->end());
+  }
+  std::printf("%-34s %8.3f Mrows/s, bare table %8.3f: %.0f %% (%.0f to %.0f)\n", name, rates[2],
+              bare_rates[2], 100 * ratios[2], 100 * ratios.front(), 100 * ratios.back());
+}
+
 // Distinct ids: a random starting point and an odd stride through [0, rows).
 void FillIds(uint64_t batch, int64_t rows, std::vector<FeatureId>* ids) {
   const auto n = static_cast<uint64_t>(rows);
@@ -116,6 +148,7 @@ StoreOptions MakeOptions(const Settings& settings, ThreadPool* pool) {
   options.memory_bytes = settings.memory_mb << 20;
   options.log_bytes_max = int64_t{4} << 30;
   options.pool = pool;
+  options.durability = settings.durability == "none" ? Durability::kNone : Durability::kProcess;
   return options;
 }
 
@@ -178,6 +211,37 @@ void Run(const Settings& settings) {
     push_ids();
     ids.swap(batches[i % batches.size()]);
   });
+  {
+    BareTable bare(settings.rows, settings.dim, settings.dim, &pool);
+    for (int64_t i = 0; i < settings.rows; ++i) bare.Insert(MixBits(static_cast<uint64_t>(i)));
+    // Ids that are all there: FillIds adds others where its stride repeats.
+    for (uint64_t b = 0; b < batches.size(); ++b) {
+      const uint64_t start = MixBits(b) % static_cast<uint64_t>(settings.rows);
+      const uint64_t stride = static_cast<uint64_t>(settings.rows) / batch;
+      for (size_t k = 0; k < batch; ++k) {
+        batches[b][k] = MixBits((start + k * stride) % static_cast<uint64_t>(settings.rows));
+      }
+    }
+    const auto batch_number = [&](uint64_t i) -> std::vector<FeatureId>& {
+      return batches[i % batches.size()];
+    };
+    Race(
+        "hot pull", settings,
+        [&](uint64_t i) {
+          ids.swap(batch_number(i));
+          pull_ids();
+          ids.swap(batch_number(i));
+        },
+        [&](uint64_t i) { bare.Pull(batch_number(i), values.data()); });
+    Race(
+        "hot push, adagrad", settings,
+        [&](uint64_t i) {
+          ids.swap(batch_number(i));
+          push_ids();
+          ids.swap(batch_number(i));
+        },
+        [&](uint64_t i) { bare.PushAdagrad(batch_number(i), gradients.data(), 0.01f); });
+  }
   const Stopwatch first_cut;
   const auto cut = store->Cut(settings.path + "-cut");
   Require(cut.status());
@@ -234,13 +298,16 @@ bool Parse(int argc, char** argv, Settings* settings) {
       settings->seconds = std::atof(value);
     } else if (name == "--memory-mb") {
       settings->memory_mb = std::atoll(value);
+    } else if (name == "--durability") {
+      settings->durability = value;
     } else if (name == "--path") {
       settings->path = value;
     } else {
       return false;
     }
   }
-  return argc % 2 == 1 && settings->rows > 0 && settings->batch > 0 && settings->threads > 0;
+  return argc % 2 == 1 && settings->batch > 0 && settings->rows >= settings->batch &&
+         settings->threads > 0;
 }
 
 }  // namespace

@@ -50,10 +50,75 @@ TEST_CASE("shapes count header, weights and slots") {
   TableOptions table;
   table.dim = 16;
   table.optimizer.kind = SparseOptimizerKind::kAdam;
-  const RowShape shape = ShapeOf(table);
+  RowShape shape = ShapeOf(table);
   CHECK(shape.num_floats() == 16 + 33);
   CHECK(shape.row_bytes() == 16 + 49 * 4);
-  CHECK(shape.value_bytes() == 1 + 16 + 49 * 4);
+  table.dim = 5;
+  table.precision = RowPrecision::kBF16;
+  table.optimizer.kind = SparseOptimizerKind::kAdagrad;
+  shape = ShapeOf(table);
+  CHECK(shape.slots_offset() == 16 + 12);  // 10 bytes of weights, 2 of zeros.
+  CHECK(shape.row_bytes() == 16 + 12 + 20);
+}
+
+struct ValueCase {
+  int64_t dim;
+  SparseOptimizerKind kind;
+  RowPrecision precision;
+};
+
+TEST_CASE("row values come back, and nothing else is taken for one") {
+  const uint32_t seed = 11;
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  for (const ValueCase c : {ValueCase{1, SparseOptimizerKind::kSgd, RowPrecision::kF16},
+                            {3, SparseOptimizerKind::kRowwiseAdagrad, RowPrecision::kBF16},
+                            {8, SparseOptimizerKind::kAdam, RowPrecision::kF16},
+                            {16, SparseOptimizerKind::kAdagrad, RowPrecision::kF32}}) {
+    TableOptions table;
+    table.dim = c.dim;
+    table.optimizer.kind = c.kind;
+    table.precision = c.precision;
+    const RowShape shape = ShapeOf(table);
+    for (int round = 0; round < 100; ++round) {
+      CAPTURE(c.dim, round);
+      std::vector<uint64_t> row_words(shape.row_bytes() / 8 + 1);
+      char* row = reinterpret_cast<char*>(row_words.data());
+      std::vector<float> floats(static_cast<size_t>(shape.num_floats()));
+      for (float& value : floats) value = static_cast<float>(random() % 1000) / 64.0f;
+      *HeaderOf(row) = RowHeader{random() >> (random() % 64), static_cast<uint32_t>(random()),
+                                 static_cast<uint32_t>(random() >> 60)};
+      StoreRowNearest(shape, floats.data(), row);
+      std::string value(shape.value_bytes_max(), 'x');
+      value.resize(EncodeRowValue(shape, row, value.data()));
+      std::vector<uint64_t> back_words(row_words.size(), ~uint64_t{0});
+      char* back = reinterpret_cast<char*>(back_words.data());
+      REQUIRE(DecodeRowValue(shape, value, back) == nullptr);
+      REQUIRE(std::memcmp(row, back, shape.row_bytes()) == 0);
+      REQUIRE(DecodeRowValue(shape, value + "x", back) != nullptr);
+      for (size_t size = 0; size < value.size(); ++size) {
+        REQUIRE(DecodeRowValue(shape, absl::string_view(value).substr(0, size), back) != nullptr);
+      }
+      value[0] = 1;
+      REQUIRE(DecodeRowValue(shape, value, back) != nullptr);
+    }
+  }
+}
+
+TEST_CASE("a row value has the documented bytes") {
+  // The worked example of docs/formats.md.
+  TableOptions table;
+  table.dim = 2;
+  table.precision = RowPrecision::kF16;
+  const RowShape shape = ShapeOf(table);
+  std::vector<uint64_t> words(shape.row_bytes() / 8 + 1);
+  char* row = reinterpret_cast<char*>(words.data());
+  *HeaderOf(row) = RowHeader{300, 7, 1};
+  const float floats[] = {-0.5f, 0.5f, 1.0f, 4.0f};
+  StoreRowNearest(shape, floats, row);
+  std::string value(shape.value_bytes_max(), 'x');
+  value.resize(EncodeRowValue(shape, row, value.data()));
+  CHECK(value == std::string("\x02\xac\x02\x07\x01\x00\xb8\x00\x38\0\0\x80\x3f\0\0\x80\x40", 17));
 }
 
 }  // namespace

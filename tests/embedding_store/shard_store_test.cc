@@ -28,9 +28,11 @@ std::vector<TableOptions> AllKinds() {
 
 TEST_CASE("every optimizer gives the oracle's bits, also after reopening") {
   const auto seed = GENERATE(1u, 2u);
-  CAPTURE(seed);
+  const auto precision = GENERATE(RowPrecision::kF32, RowPrecision::kF16, RowPrecision::kBF16);
+  CAPTURE(seed, RowPrecisionName(precision));
   ScratchDirectory scratch;
-  const std::vector<TableOptions> tables = AllKinds();
+  std::vector<TableOptions> tables = AllKinds();
+  for (TableOptions& table : tables) table.precision = precision;
   StoreOracle oracle(tables);
   uint64_t hash = 0;
   {

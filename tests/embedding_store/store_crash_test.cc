@@ -45,9 +45,13 @@ Progress* MapProgress(const std::string& path) {
 }
 
 const std::vector<TableOptions>& Tables() {
-  static const std::vector<TableOptions> tables = {MakeTable("a", 32, Kind::kAdagrad),
-                                                   MakeTable("b", 5, Kind::kAdam),
-                                                   MakeTable("c", 1, Kind::kFtrl)};
+  static const std::vector<TableOptions> tables = [] {
+    std::vector<TableOptions> made = {MakeTable("a", 32, Kind::kAdagrad),
+                                      MakeTable("b", 5, Kind::kAdam),
+                                      MakeTable("c", 1, Kind::kFtrl)};
+    made[1].precision = RowPrecision::kF16;
+    return made;
+  }();
   return tables;
 }
 

@@ -168,6 +168,18 @@ void OracleUpdate(const SparseOptimizerOptions& o, float rate, const float* grad
   }
 }
 
+float OracleRound(RowPrecision precision, float x, double part) {
+  if (precision == RowPrecision::kF32 || x == 0.0f) return x;
+  const bool half = precision == RowPrecision::kF16;
+  const double a = std::fabs(static_cast<double>(x));
+  const int lowest = half ? -14 : -126;
+  const double unit = std::ldexp(1.0, std::max(std::ilogb(a), lowest) - (half ? 10 : 7));
+  const double most = half ? 65504.0 : std::ldexp(255.0, 120);
+  double units = a / unit;
+  units = part == 0.5 ? std::nearbyint(units) : std::floor(units + part);
+  return static_cast<float>(std::copysign(std::min(units * unit, most), x));
+}
+
 StoreOracle::Row StoreOracle::RowOf(uint32_t table, FeatureId id) const {
   const auto found = rows_.find({table, id});
   if (found != rows_.end()) return found->second;
@@ -179,6 +191,7 @@ StoreOracle::Row StoreOracle::RowOf(uint32_t table, FeatureId id) const {
     row.weights.push_back(zero ? 0.0f
                                : t.init_stddev * RandomNormal(key, static_cast<uint64_t>(c)));
   }
+  for (float& weight : row.weights) weight = OracleRound(t.precision, weight, 0.5);
   const bool adagrad = t.optimizer.kind == SparseOptimizerKind::kAdagrad ||
                        t.optimizer.kind == SparseOptimizerKind::kRowwiseAdagrad;
   row.slots.assign(static_cast<size_t>(SlotDim(t.optimizer.kind, t.dim)),
@@ -195,6 +208,20 @@ void StoreOracle::Push(const TestPush& push) {
       OracleUpdate(table.optimizer, table.optimizer.learning_rate * push.learning_rate_factor,
                    part.gradients.data() + i * dim, &row);
       row.last_step = push.step;
+      ++row.updates;
+      const RandomKey key = RandomKey{table.seed}
+                                .Derive(HashBytes(table.name))
+                                .Derive(0x726f756e64)
+                                .Derive(part.ids[i])
+                                .Derive(row.updates);
+      const double steps = table.precision == RowPrecision::kF16 ? 8192.0 : 65536.0;
+      for (size_t c = 0; c < dim; ++c) {
+        const uint64_t bits = RandomBits(key, c / 4) >> (16 * (c % 4)) & 0xffff;
+        const double u = std::floor(static_cast<double>(bits) * steps / 65536.0) / steps;
+        // A part of exactly one half would mean nearest to OracleRound.
+        const double part_up = u == 0.5 ? 0.5 + 1e-9 : u;
+        row.weights[c] = OracleRound(table.precision, row.weights[c], part_up);
+      }
       rows_[{part.table, part.ids[i]}] = std::move(row);
     }
   }

@@ -67,6 +67,7 @@ class StoreOracle {
   struct Row {
     std::vector<float> weights, slots;
     Step last_step = 0;
+    uint32_t updates = 0;
   };
   using Key = std::pair<uint32_t, FeatureId>;
 
@@ -83,6 +84,10 @@ class StoreOracle {
   std::vector<TableOptions> tables_;
   std::map<Key, Row> rows_;
 };
+
+// `x` as a 16-bit number of `significant` bits: the neighbour below plus `part` of the
+// way (0.5: to nearest, ties to even), in double.
+float OracleRound(RowPrecision precision, float x, double part);
 
 // One step by the formulas, for one row.
 void OracleUpdate(const SparseOptimizerOptions& options, float learning_rate, const float* gradient,

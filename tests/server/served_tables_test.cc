@@ -22,6 +22,7 @@ TEST_CASE("a specification survives the way to the store's options and back") {
     proto::TableSpec spec = MakeTable("user", 5, kind);
     spec.set_frozen(true);
     spec.set_init_zero_columns(2);
+    spec.set_precision(std::string(kind) == "adam" ? "bf16" : "f32");
     spec.mutable_optimizer()->set_l2(0.25f);
     spec.mutable_optimizer()->set_ftrl_l1(0.5f);
     spec.mutable_optimizer()->set_ftrl_l2(0.75f);
@@ -32,6 +33,11 @@ TEST_CASE("a specification survives the way to the store's options and back") {
   proto::TableSpec unknown = MakeTable("user", 5, "adagarden");
   CHECK_THAT(std::string(TableOptionsFromSpec(unknown).status().message()),
              Catch::Contains("user") && Catch::Contains("adagarden"));
+  proto::TableSpec precise = MakeTable("user", 5, "sgd");
+  CHECK(TableOptionsFromSpec(precise)->precision == RowPrecision::kF32);  // Not said: f32.
+  precise.set_precision("f8");
+  CHECK_THAT(std::string(TableOptionsFromSpec(precise).status().message()),
+             Catch::Contains("user") && Catch::Contains("f8"));
 }
 
 TEST_CASE("tables keep their index through sessions and rewinds") {

@@ -1,0 +1,390 @@
+// Creates and trains a table of very many ids under a memory budget, and prints what it
+// costs: bytes a row, rates, latencies, write amplification, cuts, reopening.
+//
+//   billion_ids [--ids 1000000000] [--path DIR] [--memory-mb 12288] [--batch 65536]
+//               [--zipf 1.05] [--train-batches 2000] [--keep]
+//
+// Rows: dim 8 in f16, row-wise Adagrad. Ids are hashes of 0, 1, 2, ..., so they come in
+// no order; every id is pushed once (created), then batches of 16,384 Zipf ranks are
+// pulled and pushed. Where the disk has too little room for the ids asked (75 bytes
+// each) the largest power of ten that fits is taken, and said. A run that was stopped
+// or killed goes on where the store is: creation is numbered by the store's sequence.
+//
+// The part "reopen" kills a child with -9 while it pushes, and times the opening.
+// Bytes written are those the process had the kernel write (/proc/self/io).
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/hash.h"
+#include "base/random.h"
+#include "base/thread_pool.h"
+#include "embedding_store/embedding_store.h"
+
+namespace pagoda {
+namespace {
+
+constexpr int64_t kDim = 8;
+constexpr int64_t kTrainBatch = 16384;
+constexpr int64_t kDiskBytesPerId = 75;
+
+struct Settings {
+  int64_t ids = 1000000000;
+  std::string path = "/tmp/pagoda-billion-ids";
+  int64_t memory_mb = 12288;
+  int64_t batch = 65536;
+  int64_t train_batches = 2000;
+  double zipf = 1.05;
+  bool keep = false;
+  bool child = false;  // Pushes until it is killed.
+};
+
+void Require(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "billion_ids: %s\n", status.ToString().c_str());
+  std::exit(1);
+}
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+FeatureId IdOf(int64_t rank) {
+  return MixBits(static_cast<uint64_t>(rank) + 1);
+}
+
+// A line "name: number" of a file of /proc; 0 when there is none.
+double ProcNumber(const char* file, const std::string& name) {
+  std::ifstream in(file);
+  std::string key;
+  double value = 0;
+  while (in >> key) {
+    if (key == name + ":" && in >> value) return value;
+  }
+  return 0;
+}
+
+double BytesWritten() {
+  return ProcNumber("/proc/self/io", "write_bytes");
+}
+
+double ResidentBytes() {
+  return 1024 *
+         (ProcNumber("/proc/self/status", "RssAnon") + ProcNumber("/proc/self/status", "RssShmem"));
+}
+
+double BytesUnder(const std::string& path) {
+  double bytes = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path, ignored)) {
+    std::error_code gone;
+    const auto size = entry.is_regular_file(gone) ? entry.file_size(gone) : 0;
+    if (!gone) bytes += static_cast<double>(size);
+  }
+  return bytes;
+}
+
+// Looks every second at what the store takes, and keeps the most.
+class PeakWatch {
+ public:
+  explicit PeakWatch(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
+  ~PeakWatch() {
+    stop_ = true;
+    thread_.join();
+  }
+  double disk() const { return disk_; }
+  double resident() const { return resident_; }
+
+ private:
+  void Run() {
+    while (!stop_) {
+      disk_ = std::max(disk_.load(), BytesUnder(path_));
+      resident_ = std::max(resident_.load(), ResidentBytes());
+      std::this_thread::sleep_for(std::chrono::seconds(1));
+    }
+  }
+  const std::string path_;
+  std::atomic<bool> stop_{false};
+  std::atomic<double> disk_{0}, resident_{0};
+  std::thread thread_;
+};
+
+// Rank of a Zipf law over [0, ids), by inverting the integral of x^-s: ranks are whole
+// parts, so the head is a little flatter than the law's.
+int64_t ZipfRank(RandomKey key, uint64_t counter, double s, int64_t ids) {
+  const double u = static_cast<double>(RandomBits(key, counter) >> 11) * 0x1p-53;
+  const double n = static_cast<double>(ids);
+  const double x =
+      s == 1.0 ? std::pow(n + 1, u) : std::pow((std::pow(n + 1, 1 - s) - 1) * u + 1, 1 / (1 - s));
+  return std::clamp<int64_t>(static_cast<int64_t>(x) - 1, 0, ids - 1);
+}
+
+// The distinct ids of one Zipf batch.
+std::vector<FeatureId> ZipfBatch(const Settings& settings, uint64_t number) {
+  const RandomKey key = RandomKey{7}.Derive(number);
+  std::vector<FeatureId> ids;
+  for (int64_t i = 0; i < kTrainBatch; ++i) {
+    ids.push_back(IdOf(ZipfRank(key, static_cast<uint64_t>(i), settings.zipf, settings.ids)));
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+double Percentile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+class Run {
+ public:
+  explicit Run(const Settings& settings) : settings_(settings), pool_(2) {
+    gradients_.resize(static_cast<size_t>(std::max(settings.batch, kTrainBatch) * kDim));
+    for (size_t i = 0; i < gradients_.size(); ++i) {
+      gradients_[i] = RandomUniform(RandomKey{3}, i) - 0.5f;
+    }
+  }
+
+  void Open() {
+    StoreOptions options;
+    options.path = settings_.path + "/store";
+    options.memory_bytes = settings_.memory_mb << 20;
+    options.log_bytes_max = int64_t{4} << 30;
+    options.pool = &pool_;
+    const double begin = Now();
+    auto store = EmbeddingStore::Open(options);
+    Require(store.status());
+    store_ = *std::move(store);
+    TableOptions table;
+    table.name = "ids";
+    table.dim = kDim;
+    table.seed = 1;
+    table.precision = RowPrecision::kF16;
+    table.optimizer.kind = SparseOptimizerKind::kRowwiseAdagrad;
+    auto index = store_->OpenTable(table);
+    Require(index.status());
+    table_ = *index;
+    open_seconds_ = Now() - begin;
+  }
+  void Close() { store_.reset(); }
+  double open_seconds() const { return open_seconds_; }
+
+  void Push(const std::vector<FeatureId>& ids) {
+    const StorePush push{table_, ids, {gradients_.data(), ids.size() * kDim}};
+    Require(store_->Push({&push, 1}, static_cast<Step>(store_->sequence() + 1), 1.0f));
+  }
+
+  int64_t num_batches() const { return (settings_.ids + settings_.batch - 1) / settings_.batch; }
+
+  void Create() {
+    const auto first = static_cast<int64_t>(store_->sequence());
+    if (first >= num_batches()) return;
+    if (first > 0) std::printf("creation goes on at batch %ld of %ld\n", first, num_batches());
+    const double begin = Now(), written = BytesWritten();
+    double last = begin;
+    std::vector<FeatureId> ids;
+    for (int64_t b = first; b < num_batches(); ++b) {
+      ids.clear();
+      const int64_t end = std::min(settings_.ids, (b + 1) * settings_.batch);
+      for (int64_t rank = b * settings_.batch; rank < end; ++rank) ids.push_back(IdOf(rank));
+      Push(ids);
+      if (Now() - last > 30) {
+        last = Now();
+        std::printf("  %ld of %ld ids, %.0f rows/s, %.1f GB on disk\n", end, settings_.ids,
+                    static_cast<double>(end - first * settings_.batch) / (last - begin),
+                    1e-9 * BytesUnder(settings_.path));
+        std::fflush(stdout);
+      }
+    }
+    const double rows = static_cast<double>(settings_.ids - first * settings_.batch);
+    const double seconds = Now() - begin;
+    std::printf("| creation | %.2f M rows/s, %.0f s |\n", 1e-6 * rows / seconds, seconds);
+    std::printf("| bytes written while creating | %.0f a row |\n",
+                (BytesWritten() - written) / rows);
+  }
+
+  void Cut(const std::string& name) {
+    std::filesystem::remove_all(settings_.path + "/" + name);
+    const double begin = Now();
+    auto cut = store_->Cut(settings_.path + "/" + name);
+    Require(cut.status());
+    std::printf("| cut (%s) | %.1f s, %lu rows |\n", name.c_str(), Now() - begin, cut->rows);
+  }
+
+  void Sizes() {
+    auto stats = store_->Stat();
+    Require(stats.status());
+    const StoreTableStat& stat = stats->at(table_);
+    std::printf("| bytes a row on disk | %.1f |\n",
+                static_cast<double>(stat.bytes_disk) / static_cast<double>(stat.rows));
+    std::printf("| rows | %lu |\n", stat.rows);
+  }
+
+  void Train() {
+    std::vector<double> pulls, pushes;
+    std::vector<float> weights(static_cast<size_t>(kTrainBatch * kDim));
+    double rows = 0;
+    const double written = BytesWritten();
+    // The first quarter fills the memory tier with what is hot, and is not counted.
+    const int64_t warm = settings_.train_batches / 4;
+    for (int64_t b = 0; b < warm + settings_.train_batches; ++b) {
+      const std::vector<FeatureId> ids = ZipfBatch(settings_, static_cast<uint64_t>(b));
+      const StorePull pull{table_, ids, weights.data()};
+      const double begin = Now();
+      Require(store_->Pull({&pull, 1}));
+      const double pulled = Now();
+      Push(ids);
+      if (b < warm) continue;
+      pulls.push_back(pulled - begin);
+      pushes.push_back(Now() - pulled);
+      rows += static_cast<double>(ids.size());
+    }
+    const auto report = [&](const char* name, const std::vector<double>& seconds) {
+      double sum = 0;
+      for (const double s : seconds) sum += s;
+      std::printf(
+          "| %s, Zipf(%.2f) batches of 16,384 ranks | %.2f M rows/s; a batch p50 %.1f ms, "
+          "p99 %.1f ms |\n",
+          name, settings_.zipf, 1e-6 * rows / sum, 1e3 * Percentile(seconds, 0.5),
+          1e3 * Percentile(seconds, 0.99));
+    };
+    report("pull", pulls);
+    report("push", pushes);
+    // A row that changes is 14 bytes of key and 26 to 31 of value.
+    std::printf("| bytes written a pushed row | %.0f |\n", (BytesWritten() - written) / rows);
+  }
+
+ private:
+  const Settings settings_;
+  ThreadPool pool_;
+  std::vector<float> gradients_;
+  std::unique_ptr<EmbeddingStore> store_;
+  uint32_t table_ = 0;
+  double open_seconds_ = 0;
+};
+
+// Pushes in a child for some seconds, kills it, and opens the store again.
+void KillAndReopen(const Settings& settings, char** argv, Run& run) {
+  run.Close();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::vector<char*> words;
+    for (char** word = argv; *word != nullptr; ++word) words.push_back(*word);
+    static char flag[] = "--child";
+    words.push_back(flag);
+    words.push_back(nullptr);
+    ::execv("/proc/self/exe", words.data());
+    ::_exit(127);
+  }
+  const std::string ready = settings.path + "/child-pushes";
+  for (int i = 0; i < 6000 && !std::filesystem::exists(ready); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(5));
+  ::kill(child, SIGKILL);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  std::filesystem::remove(ready);
+  if (!WIFSIGNALED(status)) {
+    std::fprintf(stderr, "billion_ids: the child ended by itself\n");
+    std::exit(1);
+  }
+  const double log = BytesUnder(settings.path + "/store/state-000001/log");
+  run.Open();
+  std::printf("| reopen after kill -9 | %.1f s, %.0f MB of log |\n", run.open_seconds(),
+              1e-6 * log);
+}
+
+void PushUntilKilled(const Settings& settings) {
+  Run run(settings);
+  run.Open();
+  std::ofstream(settings.path + "/child-pushes") << "now\n";
+  for (uint64_t b = 1000000;; ++b) run.Push(ZipfBatch(settings, b));
+}
+
+Settings Parse(int argc, char** argv) {
+  Settings settings;
+  const std::map<std::string, int64_t*> numbers = {{"--ids", &settings.ids},
+                                                   {"--memory-mb", &settings.memory_mb},
+                                                   {"--batch", &settings.batch},
+                                                   {"--train-batches", &settings.train_batches}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--keep") {
+      settings.keep = true;
+    } else if (word == "--child") {
+      settings.child = true;
+    } else if (i + 1 < argc && numbers.contains(word)) {
+      *numbers.at(word) = std::max<int64_t>(1, std::atoll(argv[++i]));
+    } else if (i + 1 < argc && word == "--path") {
+      settings.path = argv[++i];
+    } else if (i + 1 < argc && word == "--zipf") {
+      settings.zipf = std::atof(argv[++i]);
+    } else {
+      std::fprintf(stderr, "billion_ids: cannot understand %s\n", word.c_str());
+      std::exit(2);
+    }
+  }
+  return settings;
+}
+
+// As many ids as the disk has room for.
+void FitDisk(Settings* settings) {
+  std::filesystem::create_directories(settings->path);
+  const double room = static_cast<double>(std::filesystem::space(settings->path).available) +
+                      BytesUnder(settings->path);
+  if (static_cast<double>(settings->ids) * kDiskBytesPerId <= room) return;
+  int64_t fits = 1;
+  while (static_cast<double>(10 * fits) * kDiskBytesPerId <= room) fits *= 10;
+  std::printf("%ld ids need %.0f GB and the disk has %.0f GB free: %ld ids instead\n",
+              settings->ids, 1e-9 * static_cast<double>(settings->ids) * kDiskBytesPerId,
+              1e-9 * room, fits);
+  settings->ids = fits;
+}
+
+void Main(int argc, char** argv) {
+  Settings settings = Parse(argc, argv);
+  if (settings.child) return PushUntilKilled(settings);
+  FitDisk(&settings);
+  std::printf("%ld ids, dim 8 in f16, row-wise Adagrad, %ld MiB of memory\n\n| | |\n|---|---|\n",
+              settings.ids, settings.memory_mb);
+  std::fflush(stdout);
+  {
+    PeakWatch peak(settings.path);
+    Run run(settings);
+    run.Open();
+    run.Create();
+    run.Cut("cut-created");
+    run.Sizes();
+    run.Train();
+    run.Cut("cut-trained");
+    std::filesystem::remove_all(settings.path + "/cut-created");
+    KillAndReopen(settings, argv, run);
+    std::printf("| peak on disk, two cuts included | %.1f GB |\n", 1e-9 * peak.disk());
+    std::printf("| peak of memory (RssAnon + RssShmem) | %.2f GB |\n", 1e-9 * peak.resident());
+  }
+  if (!settings.keep) std::filesystem::remove_all(settings.path);
+}
+
+}  // namespace
+}  // namespace pagoda
+
+int main(int argc, char** argv) {
+  pagoda::Main(argc, argv);
+  return 0;
+}

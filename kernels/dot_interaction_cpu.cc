@@ -41,25 +41,11 @@ constexpr int64_t PairsBefore(int64_t row) {
 
 // xt[k * stride + r] = x[r * d + k]: blocks of 4 x 4 by shuffles, the rest one by one.
 PAGODA_INLINE void Transpose(const float* x, int64_t f, int64_t d, int64_t stride, float* xt) {
-  using Four = Lanes<4>;
   const int64_t f4 = f / 4 * 4;
   const int64_t d4 = d / 4 * 4;
   for (int64_t r = 0; r < f4; r += 4) {
-    for (int64_t k = 0; k < d4; k += 4) {
-      const Four a = *At<4>(x + r * d + k);
-      const Four b = *At<4>(x + (r + 1) * d + k);
-      const Four c = *At<4>(x + (r + 2) * d + k);
-      const Four e = *At<4>(x + (r + 3) * d + k);
-      const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-      const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-      const Four ce_low = __builtin_shufflevector(c, e, 0, 4, 1, 5);
-      const Four ce_high = __builtin_shufflevector(c, e, 2, 6, 3, 7);
-      float* to = xt + k * stride + r;
-      *At<4>(to) = __builtin_shufflevector(ab_low, ce_low, 0, 1, 4, 5);
-      *At<4>(to + stride) = __builtin_shufflevector(ab_low, ce_low, 2, 3, 6, 7);
-      *At<4>(to + 2 * stride) = __builtin_shufflevector(ab_high, ce_high, 0, 1, 4, 5);
-      *At<4>(to + 3 * stride) = __builtin_shufflevector(ab_high, ce_high, 2, 3, 6, 7);
-    }
+    for (int64_t k = 0; k < d4; k += 4)
+      TransposeFour(x + r * d + k, d, xt + k * stride + r, stride);
   }
   for (int64_t r = 0; r < f; ++r) {
     for (int64_t k = r < f4 ? d4 : 0; k < d; ++k) xt[k * stride + r] = x[r * d + k];

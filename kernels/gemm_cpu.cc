@@ -83,10 +83,19 @@ template <GemmForm form>
 PAGODA_INLINE void TurnBlock(const Turn& t, int64_t row, int64_t column) {
   const int64_t height = std::min(kBand, t.rows - row);
   const int64_t width = std::min(kBand, t.columns - column);
-  float block[kBand][kBand];
-  for (int64_t i = 0; i < height; ++i) {
-    const float* from = t.from + (row + i) * t.columns + column;
-    for (int64_t j = 0; j < width; ++j) block[j][i] = from[j];
+  alignas(64) float block[kBand][kBand];
+  if (height == kBand && width == kBand) {
+    for (int64_t i = 0; i < kBand; i += 4) {
+      const float* from = t.from + (row + i) * t.columns + column;
+      for (int64_t j = 0; j < kBand; j += 4) {
+        TransposeFour(from + j, t.columns, &block[j][i], kBand);
+      }
+    }
+  } else {
+    for (int64_t i = 0; i < height; ++i) {
+      const float* from = t.from + (row + i) * t.columns + column;
+      for (int64_t j = 0; j < width; ++j) block[j][i] = from[j];
+    }
   }
   for (int64_t j = 0; j < width; ++j) {
     Element<form>* to = static_cast<Element<form>*>(t.to) + (column + j) * t.to_stride + row;

@@ -91,6 +91,24 @@ PAGODA_INLINE void Accumulate(float beta, const Lanes<kLanes>& value, float* to)
   }
 }
 
+// to[c * to_stride + r] = from[r * from_stride + c] for r, c < 4, by shuffles.
+PAGODA_INLINE void TransposeFour(const float* from, int64_t from_stride, float* to,
+                                 int64_t to_stride) {
+  using Four = Lanes<4>;
+  const Four a = *At<4>(from);
+  const Four b = *At<4>(from + from_stride);
+  const Four c = *At<4>(from + 2 * from_stride);
+  const Four d = *At<4>(from + 3 * from_stride);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  *At<4>(to) = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+  *At<4>(to + to_stride) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+  *At<4>(to + 2 * to_stride) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+  *At<4>(to + 3 * to_stride) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
 template <int kLanes>
 struct LaneCount {
   static constexpr int value = kLanes;

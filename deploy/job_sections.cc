@@ -332,8 +332,8 @@ JobKeys KeysOfServer(ParameterServiceOptions& options) {
   JobKeys keys("server", "Each parameter server, embedded or its own process.");
   keys.Add("durability", &options.durability, "",
            "none: a crash loses what came since the last cut; process: an acknowledged push "
-           "survives the death of the process.")
-      .OneOf({"none", "process"});
+           "survives the death of the process; machine: and the loss of power.")
+      .OneOf({"none", "process", "machine"});
   keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB", "Budget of the memory tier."},
                  [&options](const OptionValue& value) {
                    options.memory_bytes = std::get<int64_t>(value) << 20;

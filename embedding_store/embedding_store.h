@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "base/ids.h"
 #include "base/thread_pool.h"
+#include "embedding_store/client_windows.h"
 #include "embedding_store/eviction.h"
 #include "embedding_store/table_options.h"
 
@@ -30,16 +31,28 @@ class FileSystem;
 enum class Durability {
   kNone,     // A crash loses at most what came since the last cut.
   kProcess,  // An acknowledged push survives kill -9 of the process.
+  kMachine,  // And the loss of power: it is acknowledged once it is on the disk.
+};
+
+// Ways to break the store's promises, for tests that show that they would notice.
+struct StoreFaults {
+  bool apply_twice = false;     // Replay ignores that a row has a push already.
+  bool forget_clients = false;  // A push sent again is a new one.
 };
 
 struct StoreOptions {
   std::string path;  // Directory; created when missing.
   Durability durability = Durability::kProcess;
-  int64_t memory_bytes = int64_t{1} << 30;   // Memory tier; at least 16 MiB.
-  int64_t log_bytes_max = int64_t{1} << 30;  // Rows are flushed and the log cut beyond this.
-  bool read_only = false;                    // Nothing under `path` is changed.
-  ThreadPool* pool = nullptr;                // Must outlive the store; nullptr: one thread.
-  FileSystem* file_system = nullptr;         // Log and manifests; nullptr: the real one.
+  int64_t memory_bytes = int64_t{1} << 30;  // Memory tier; at least 16 MiB.
+  // The log's hard ceiling: at half of it rows are flushed and the log is cut, and at the
+  // whole pushes wait for that. The same at half of and at 30 s of replay, going by how
+  // long the logged pushes took, so that reopening after a kill stays below 60 s.
+  int64_t log_bytes_max = int64_t{4} << 30;
+  int64_t flush_age_seconds = 300;    // No row stays unwritten much longer.
+  bool read_only = false;             // Nothing under `path` is changed.
+  ThreadPool* pool = nullptr;         // Must outlive the store; nullptr: one thread.
+  FileSystem* file_system = nullptr;  // All changes to files; nullptr: the real one.
+  StoreFaults faults;
 };
 
 struct StorePull {
@@ -95,9 +108,23 @@ class EmbeddingStore {
   //   INVALID_ARGUMENT     sizes disagree, an id repeats, a gradient is not finite
   //                        (names table and id)
   //   FAILED_PRECONDITION  a frozen table, or a read-only store
-  //   RESOURCE_EXHAUSTED   no disk space for the log; nothing applied
+  //   RESOURCE_EXHAUSTED   no disk space for the log, or longer than the log may be;
+  //                        nothing applied
+  //   UNAVAILABLE          the log broke: pushes are refused until the store is reopened.
+  //                        With kMachine this one may be applied and visible then, and
+  //                        whether it survives the machine is not known
+  // With kMachine rows can be read before the push is on the disk; it returns after.
+  // Pushes that wait for the disk at the same time share one sync.
   virtual absl::Status Push(std::span<const StorePush> pushes, Step step,
                             float learning_rate_factor) = 0;
+
+  // The same, once for each origin: sent again it returns OK and changes nothing, also
+  // after a crash that it survived (client_windows.h).
+  //   INVALID_ARGUMENT     origin.sequence is 0
+  //   FAILED_PRECONDITION  the client has pushed with a higher incarnation
+  //   RESOURCE_EXHAUSTED   too far behind the client's newest push to be known
+  virtual absl::Status PushOnce(const PushOrigin& origin, std::span<const StorePush> pushes,
+                                Step step, float learning_rate_factor) = 0;
 
   virtual uint64_t sequence() const = 0;  // Pushes applied over the store's life.
 

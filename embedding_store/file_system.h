@@ -1,6 +1,6 @@
 // The one way this folder touches files of its own (log, registry, manifests), so
 // that a test can hand in a file system that is full, short, slow or forgetful.
-// RocksDB does its own I/O through an Env of the same kind (rocks_tier.h).
+// RocksDB's changes go through it too when one is given (rocks_file_system.h).
 //
 // Errors of every call, each naming the path and the cause in words:
 //   RESOURCE_EXHAUSTED  no space or quota left, too many open files
@@ -9,7 +9,8 @@
 //   PERMISSION_DENIED   the owner, the mode or a read-only mount forbids it
 //   UNAVAILABLE         an I/O error, or anything else the system reports
 //
-// Threads: a FileSystem, any; one open file, one at a time.
+// Threads: a FileSystem, any; one open file, one at a time, except that Sync may run
+// beside Append: it covers what was appended before it was called.
 #pragma once
 
 #include <cstdint>

@@ -10,11 +10,12 @@ namespace pagoda {
 namespace {
 
 constexpr uint32_t kRecordMagic = 0x52474450;  // "PDGR"
-constexpr uint32_t kRecordVersion = 1;
+constexpr uint32_t kPlainVersion = 1;
+constexpr uint32_t kOriginVersion = 2;
 
 struct RecordHeader {
   uint32_t magic = kRecordMagic;
-  uint32_t version = kRecordVersion;
+  uint32_t version = kPlainVersion;
   uint64_t payload_bytes = 0;
   uint64_t sequence = 0;
   uint64_t payload_checksum = 0;
@@ -36,6 +37,7 @@ struct TableHeader {
   uint32_t reserved = 0;  // Keeps ids aligned to 8 bytes.
 };
 static_assert(sizeof(PayloadHeader) == 16);
+static_assert(sizeof(PushOrigin) == 24);
 static_assert(sizeof(TableHeader) == 24);
 
 constexpr char kPadding[8] = {};
@@ -53,11 +55,13 @@ absl::string_view BytesOf(std::span<const T> values) {
 
 EncodedRecord::EncodedRecord(const PushRecord& record) {
   // `fixed_` gets its final size first: the pieces point into it.
-  const size_t table_offset = sizeof(RecordHeader) + sizeof(PayloadHeader);
+  const bool has_origin = record.origin.sequence != 0;
+  const size_t payload_fixed = sizeof(PayloadHeader) + (has_origin ? sizeof(PushOrigin) : 0);
+  const size_t table_offset = sizeof(RecordHeader) + payload_fixed;
   fixed_.resize(table_offset + record.tables.size() * sizeof(TableHeader));
   pieces_.reserve(2 + 4 * record.tables.size());
   pieces_.push_back(absl::string_view(fixed_).substr(0, table_offset));
-  size_t payload_bytes = sizeof(PayloadHeader);
+  size_t payload_bytes = payload_fixed;
   auto add = [&](absl::string_view piece) {
     if (piece.empty()) return;
     pieces_.push_back(piece);
@@ -67,6 +71,10 @@ EncodedRecord::EncodedRecord(const PushRecord& record) {
   const PayloadHeader payload{record.step, record.learning_rate_factor,
                               static_cast<uint32_t>(record.tables.size())};
   std::memcpy(fixed_.data() + sizeof(RecordHeader), &payload, sizeof(payload));
+  if (has_origin) {
+    std::memcpy(fixed_.data() + sizeof(RecordHeader) + sizeof(payload), &record.origin,
+                sizeof(record.origin));
+  }
   for (size_t t = 0; t < record.tables.size(); ++t) {
     const PushRecord::Table& table = record.tables[t];
     const size_t at = table_offset + t * sizeof(TableHeader);
@@ -82,6 +90,7 @@ EncodedRecord::EncodedRecord(const PushRecord& record) {
   checksum.Update(pieces_[0].substr(sizeof(RecordHeader)));
   for (size_t i = 1; i < pieces_.size(); ++i) checksum.Update(pieces_[i]);
   RecordHeader header;
+  header.version = has_origin ? kOriginVersion : kPlainVersion;
   header.payload_bytes = payload_bytes;
   header.sequence = record.sequence;
   header.payload_checksum = checksum.Digest();
@@ -105,7 +114,7 @@ RecordFrame ReadRecordFrame(absl::string_view bytes) {
   frame.sequence = header.sequence;
   frame.version = header.version;
   frame.record_bytes = static_cast<int64_t>(sizeof(header) + header.payload_bytes);
-  if (header.version != kRecordVersion) {
+  if (header.version != kPlainVersion && header.version != kOriginVersion) {
     frame.state = RecordFrame::State::kOtherVersion;
     return frame;
   }
@@ -133,6 +142,13 @@ absl::Status DecodePushRecord(const RecordFrame& frame, PushRecord* record) {
   record->sequence = frame.sequence;
   record->step = payload.step;
   record->learning_rate_factor = payload.learning_rate_factor;
+  record->origin = PushOrigin{};
+  if (frame.version == kOriginVersion) {
+    if (rest.size() < sizeof(record->origin)) return broken();
+    std::memcpy(&record->origin, rest.data(), sizeof(record->origin));
+    rest.remove_prefix(sizeof(record->origin));
+    if (record->origin.sequence == 0) return broken();
+  }
   record->tables.clear();
   for (uint32_t t = 0; t < payload.num_tables; ++t) {
     TableHeader header;

@@ -2,9 +2,10 @@
 // is a third of the size of the row images and replay runs the code that ran then.
 //
 //   record   header (40 bytes), payload, zero padding to a multiple of 8
-//   payload  step, learning rate factor, and per table: index, dim, learning rate,
-//            ids [n], gradients [n, dim]
+//   payload  step, learning rate factor; in version 2 the origin; and per table:
+//            index, dim, learning rate, ids [n], gradients [n, dim]
 //
+// Version 1 is written for a push without an origin, version 2 for one with.
 // Byte offsets and a worked example: docs/formats.md. Threads: pure functions.
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "base/ids.h"
+#include "embedding_store/client_windows.h"
 
 namespace pagoda {
 
@@ -30,6 +32,7 @@ struct PushRecord {
   uint64_t sequence = 0;
   Step step = 0;
   float learning_rate_factor = 1.0f;
+  PushOrigin origin;  // Sequence 0: none.
   std::vector<Table> tables;
 };
 

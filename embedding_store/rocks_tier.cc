@@ -16,7 +16,6 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -25,6 +24,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "embedding_store/rocks_file_system.h"
 
 namespace pagoda {
 namespace {
@@ -33,6 +33,7 @@ constexpr char kChecksumName[] = "pagoda.xxh3";
 // Longer than any row's key and above all of them.
 const std::string kMetaKey(kRowKeyBytes + 1, '\xff');
 constexpr char kMetaVersion = 1;
+constexpr char kMetaVersionClients = 2;  // With the number of tables and clients' windows.
 
 // One sorted run should be one file (each file of level 0 is looked into by every
 // read), but indexes and filters are built in memory.
@@ -106,7 +107,7 @@ int CacheShardBits(int64_t cache_bytes) {
   return bits;
 }
 
-rocksdb::Options MakeOptions(const RocksTierOptions& options) {
+rocksdb::Options MakeOptions(const RocksTierOptions& options, rocksdb::Env* env) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes),
                                            CacheShardBits(options.cache_bytes));
@@ -125,6 +126,7 @@ rocksdb::Options MakeOptions(const RocksTierOptions& options) {
   table.format_version = 5;
 
   rocksdb::Options o;
+  if (env != nullptr) o.env = env;
   o.create_if_missing = options.create;
   o.paranoid_checks = true;
   o.compression = rocksdb::kNoCompression;  // Trained weights do not compress.
@@ -144,20 +146,24 @@ rocksdb::Options MakeOptions(const RocksTierOptions& options) {
 }
 
 std::string EncodeMeta(const RocksMeta& meta) {
-  std::string bytes(1, kMetaVersion);
+  const bool clients = meta.clients != nullptr && !meta.clients->empty();
+  std::string bytes(1, clients ? kMetaVersionClients : kMetaVersion);
   auto append = [&](uint64_t v) { bytes.append(reinterpret_cast<const char*>(&v), sizeof(v)); };
   append(meta.flushed_sequence);
   append(meta.highest_sequence);
+  if (clients) append(meta.rows.size());
   for (uint64_t rows : meta.rows) append(rows);
+  if (clients) bytes.append(*meta.clients);
   return bytes;
 }
 
 absl::StatusOr<RocksMeta> DecodeMeta(absl::string_view bytes, const std::string& directory) {
   constexpr size_t kFixedBytes = 1 + 2 * sizeof(uint64_t);
-  if (!bytes.empty() && bytes[0] != kMetaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(directory, " has row format version ", static_cast<int>(bytes[0]),
-                     ", this build reads ", static_cast<int>(kMetaVersion)));
+  const bool clients = !bytes.empty() && bytes[0] == kMetaVersionClients;
+  if (!bytes.empty() && bytes[0] != kMetaVersion && !clients) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        directory, " has row format version ", static_cast<int>(bytes[0]), ", this build reads ",
+        static_cast<int>(kMetaVersion), " and ", static_cast<int>(kMetaVersionClients)));
   }
   if (bytes.size() < kFixedBytes || (bytes.size() - kFixedBytes) % sizeof(uint64_t) != 0) {
     return absl::DataLossError(absl::StrCat(directory, ": the meta record is damaged"));
@@ -170,16 +176,28 @@ absl::StatusOr<RocksMeta> DecodeMeta(absl::string_view bytes, const std::string&
   };
   meta.flushed_sequence = take(1);
   meta.highest_sequence = take(1 + sizeof(uint64_t));
-  for (size_t at = kFixedBytes; at < bytes.size(); at += sizeof(uint64_t)) {
-    meta.rows.push_back(take(at));
+  size_t at = kFixedBytes;
+  size_t rows_end = bytes.size();
+  if (clients) {
+    const uint64_t tables = bytes.size() >= at + sizeof(uint64_t) ? take(at) : bytes.size();
+    at += sizeof(uint64_t);
+    if (tables > (bytes.size() - std::min(at, bytes.size())) / sizeof(uint64_t)) {
+      return absl::DataLossError(absl::StrCat(directory, ": the meta record is damaged"));
+    }
+    rows_end = at + tables * sizeof(uint64_t);
+    meta.clients = std::make_shared<const std::string>(bytes.substr(rows_end));
   }
+  for (; at < rows_end; at += sizeof(uint64_t)) meta.rows.push_back(take(at));
   return meta;
 }
 
 class RocksTierImpl final : public RocksTier {
  public:
-  RocksTierImpl(RocksTierOptions options, rocksdb::Options rocks_options)
-      : options_(std::move(options)), rocks_options_(std::move(rocks_options)) {}
+  RocksTierImpl(const RocksTierOptions& options, std::shared_ptr<rocksdb::Env> env)
+      : options_(options),
+        fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
+        env_(std::move(env)),
+        rocks_options_(MakeOptions(options, env_.get())) {}
 
   absl::Status Start();
 
@@ -198,6 +216,7 @@ class RocksTierImpl final : public RocksTier {
     return static_cast<int64_t>(bytes);
   }
 
+  FileSystem* file_system() const { return fs_; }
   const rocksdb::Options& rocks_options() const { return rocks_options_; }
   std::string NextRunPath() {
     return absl::StrCat(options_.run_directory, "/run-", next_run_++, ".sst");
@@ -210,6 +229,8 @@ class RocksTierImpl final : public RocksTier {
   absl::Status WaitForCompaction();
 
   const RocksTierOptions options_;
+  FileSystem* const fs_;
+  const std::shared_ptr<rocksdb::Env> env_;  // Null: RocksDB's own.
   const rocksdb::Options rocks_options_;
   std::unique_ptr<rocksdb::DB> db_;
   int next_run_ = 0;
@@ -223,8 +244,8 @@ class RunWriterImpl final : public RocksTier::RunWriter {
 
   ~RunWriterImpl() override {
     writer_.reset();
-    std::error_code ignored;
-    for (const std::string& path : paths_) std::filesystem::remove(path, ignored);
+    // An added run was moved away; what is left over is removed at the next opening.
+    for (const std::string& path : paths_) (void)tier_->file_system()->Remove(path);
   }
 
   absl::Status Add(const RowKey& key, absl::string_view value) override {
@@ -291,14 +312,9 @@ absl::Status RocksTierImpl::Start() {
     db_.reset(db);
     return ReadMeta();
   }
-  std::error_code error;
-  std::filesystem::remove_all(options_.run_directory, error);
-  std::filesystem::create_directories(options_.run_directory, error);
-  if (!error && options_.create) std::filesystem::create_directories(options_.directory, error);
-  if (error) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot prepare ", options_.directory, ": ", error.message()));
-  }
+  PAGODA_RETURN_IF_ERROR(fs_->RemoveDirectory(options_.run_directory));
+  PAGODA_RETURN_IF_ERROR(fs_->CreateDirectory(options_.run_directory));
+  if (options_.create) PAGODA_RETURN_IF_ERROR(fs_->CreateDirectory(options_.directory));
   PAGODA_RETURN_IF_ERROR(
       FromRocks(rocksdb::DB::Open(rocks_options_, options_.directory, &db), action));
   db_.reset(db);
@@ -427,7 +443,9 @@ absl::StatusOr<std::map<std::string, uint64_t>> RocksTierImpl::Checkpoint(
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RocksTier>> RocksTier::Open(const RocksTierOptions& options) {
-  auto tier = std::make_unique<RocksTierImpl>(options, MakeOptions(options));
+  std::shared_ptr<rocksdb::Env> env;
+  if (options.file_system != nullptr) env = MakeRocksEnv(options.file_system);
+  auto tier = std::make_unique<RocksTierImpl>(options, std::move(env));
   PAGODA_RETURN_IF_ERROR(tier->Start());
   return std::unique_ptr<RocksTier>(std::move(tier));
 }

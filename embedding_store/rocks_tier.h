@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "embedding_store/file_system.h"
 #include "embedding_store/row_format.h"
 
 namespace pagoda {
@@ -33,6 +34,8 @@ struct RocksMeta {
   uint64_t flushed_sequence = 0;  // Every push up to here is in the rows on disk.
   uint64_t highest_sequence = 0;  // No row on disk is newer than this.
   std::vector<uint64_t> rows;     // Rows on disk, by table.
+  // What ClientWindows::Encode made of the pushes up to flushed_sequence; null: nothing.
+  std::shared_ptr<const std::string> clients = nullptr;
 };
 
 struct RocksTierOptions {
@@ -41,6 +44,8 @@ struct RocksTierOptions {
   int64_t cache_bytes = int64_t{8} << 20;  // Blocks, indexes and filters.
   bool read_only = false;                  // Nothing in `directory` changes.
   bool create = false;                     // Otherwise it must exist.
+  // Carries out every change to files (rocks_file_system.h); nullptr: the real one.
+  FileSystem* file_system = nullptr;
 };
 
 class RocksTier {

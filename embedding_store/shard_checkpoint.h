@@ -34,7 +34,8 @@ struct CutContents {
 absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks,
                                        const CutContents& contents, const std::string& directory);
 
-// Checks the manifest and, with `all_files`, every byte of every file.
+// Checks the manifest and every byte of every file, without `all_files` not of row
+// files.
 //   NOT_FOUND            there is no such cut
 //   DATA_LOSS            a file is missing, short or altered (names it)
 //   FAILED_PRECONDITION  another format version

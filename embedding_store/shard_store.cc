@@ -59,6 +59,11 @@ absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions&
                                                    options.log_bytes_max, ", but must be at least ",
                                                    kLogBytesMin));
   }
+  if (options.flush_age_seconds < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("StoreOptions.flush_age_seconds is ",
+                                                   options.flush_age_seconds,
+                                                   ", but must be at least 1"));
+  }
   std::unique_ptr<ShardStore> store(new ShardStore(options));
   PAGODA_ASSIGN_OR_RETURN(store->directory_,
                           StoreDirectory::Open(store->fs_, options.path, options.read_only));
@@ -82,7 +87,7 @@ ShardStore::~ShardStore() {
       if (!flushed.ok()) {
         PAGODA_LOG_WARNING("{}: the last flush failed ({}){}", options_.path,
                            std::string(flushed.message()),
-                           options_.durability == Durability::kProcess ? "; the log has it" : "");
+                           options_.durability != Durability::kNone ? "; the log has it" : "");
       }
     }
   }
@@ -94,6 +99,7 @@ void ShardStore::CloseState() {
   memory_.reset();
   rocks_.reset();
   tables_.clear();
+  windows_.Clear();
 }
 
 absl::Status ShardStore::OpenState() {
@@ -107,6 +113,7 @@ absl::Status ShardStore::OpenState() {
   rocks_options.run_directory = directory_->flush_path();
   rocks_options.cache_bytes = CacheBytes(options_.memory_bytes);
   rocks_options.read_only = options_.read_only;
+  rocks_options.file_system = options_.file_system;
   PAGODA_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(rocks_options.directory + "/CURRENT"));
   // Without a table there never was a row: a crash during creation, not a loss.
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
@@ -122,8 +129,13 @@ absl::Status ShardStore::OpenState() {
     if (t < meta.rows.size()) tables_[t]->rows.store(static_cast<int64_t>(meta.rows[t]));
   }
   sequence_.store(meta.flushed_sequence);
-  if (directory_->is_cut()) return absl::OkStatus();
+  if (meta.clients != nullptr) {
+    PAGODA_RETURN_IF_ERROR_CONTEXT(windows_.Decode(*meta.clients), rocks_options.directory);
+  }
+  return directory_->is_cut() ? absl::OkStatus() : OpenLog(meta);
+}
 
+absl::Status ShardStore::OpenLog(const RocksMeta& meta) {
   FilePushLogOptions log_options;
   log_options.file_system = fs_;
   log_options.directory = directory_->log_path();
@@ -131,9 +143,14 @@ absl::Status ShardStore::OpenState() {
   log_options.flushed_sequence = meta.flushed_sequence;
   log_options.highest_sequence = meta.highest_sequence;
   log_options.read_only = options_.read_only;
-  if (!options_.read_only) PAGODA_RETURN_IF_ERROR(fs_->CreateDirectory(log_options.directory));
+  log_options.sync_records = options_.durability == Durability::kMachine;
+  log_options.marks_path = directory_->state_path() + "/log_marks";
   PAGODA_ASSIGN_OR_RETURN(const bool has_log, fs_->Exists(log_options.directory));
-  if (!has_log) return absl::OkStatus();
+  if (!has_log && options_.read_only) return absl::OkStatus();
+  if (!has_log) {
+    PAGODA_RETURN_IF_ERROR(fs_->CreateDirectory(log_options.directory));
+    PAGODA_RETURN_IF_ERROR(fs_->SyncDirectory(directory_->state_path()));
+  }
   PAGODA_ASSIGN_OR_RETURN(log_, OpenFilePushLog(log_options, [this](const PushRecord& record) {
                             return Replay(record);
                           }));

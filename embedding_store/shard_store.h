@@ -9,8 +9,13 @@
 // drop the log up to that sequence. Pushes go on meanwhile; a row may reach disk
 // newer than the noted sequence, which its own sequence number tells at replay.
 //
+// With durability machine a push is applied under push_mutex_ and waits for the log's
+// sync without it, so that many pushes share one. A flush makes the log durable as far
+// as the rows it writes before it adds them: rows on disk never hold a part of a push
+// that the log has lost.
+//
 // Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
-// OpenTable and Restore), push_mutex_, flush_mutex_, one partition's.
+// OpenTable and Restore), push_mutex_, flush_mutex_, windows_mutex_, one partition's.
 #pragma once
 
 #include <atomic>
@@ -46,6 +51,8 @@ class ShardStore final : public EmbeddingStore {
   absl::Status Pull(std::span<const StorePull> pulls) override;
   absl::Status Push(std::span<const StorePush> pushes, Step step,
                     float learning_rate_factor) override;
+  absl::Status PushOnce(const PushOrigin& origin, std::span<const StorePush> pushes, Step step,
+                        float learning_rate_factor) override;
   uint64_t sequence() const override { return sequence_.load(); }
   absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
   absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
@@ -80,6 +87,7 @@ class ShardStore final : public EmbeddingStore {
 
   // shard_store.cc
   absl::Status OpenState();  // Everything below directory_; replays the log.
+  absl::Status OpenLog(const RocksMeta& meta);
   void CloseState();
   absl::Status AddTable(const TableOptions& options);
   absl::Status CheckTableIndex(uint32_t table) const;
@@ -91,6 +99,12 @@ class ShardStore final : public EmbeddingStore {
   // shard_store_batch.cc
   absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
                          float learning_rate_factor) const;
+  absl::Status PushFrom(const PushOrigin& origin, std::span<const StorePush> pushes, Step step,
+                        float learning_rate_factor);
+  // Sets *sequence to what must survive before the push is acknowledged.
+  absl::Status LogAndApply(const PushOrigin& origin, std::span<const StorePush> pushes, Step step,
+                           float learning_rate_factor, uint64_t* sequence);
+  void NoteApplied(const PushRecord& record);
   absl::Status Replay(const PushRecord& record);
   absl::Status PinRows(RowBatch& batch, size_t rows);
   absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
@@ -116,9 +130,10 @@ class ShardStore final : public EmbeddingStore {
 
   // shard_store_flush.cc
   bool FlushIsDue() const;
-  bool FlushIsOverdue() const;
+  bool FlushIsOverdue(int64_t record_bytes) const;  // With a record of so many bytes to come.
+  int64_t ReplayNanoseconds() const { return replay_ns_.load() - replay_ns_flushed_.load(); }
   absl::Status Flush();  // Takes flush_mutex_, as the next does.
-  absl::Status FlushIfOverdue();
+  absl::Status FlushIfOverdue(int64_t record_bytes);
   absl::Status FlushLocked();  // REQUIRES: flush_mutex_ held.
   absl::Status WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta);
   void WakeFlusher();
@@ -138,7 +153,13 @@ class ShardStore final : public EmbeddingStore {
 
   std::mutex push_mutex_;
   RowBatch push_batch_;
+  std::mutex windows_mutex_;  // So that a flush sees the two below agree.
+  ClientWindows windows_;
   std::atomic<uint64_t> sequence_{0};  // Every push up to here is applied.
+
+  // Time spent on applying pushes, in all, and when the last flush began.
+  std::atomic<int64_t> replay_ns_{0};
+  std::atomic<int64_t> replay_ns_flushed_{0};
 
   std::mutex flush_mutex_;
 

@@ -1,5 +1,6 @@
 // Pulls and pushes: the paths that carry batches of rows.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <utility>
@@ -21,6 +22,18 @@ constexpr size_t kKeptBatchRows = size_t{1} << 18;
 // A push may be waiting for room only so often: each round writes out every dirty
 // row, so a second one without progress proves that the push is too large.
 constexpr int kRoomRounds = 4;
+
+// What a push adds to the log at most, with the header of a new segment.
+int64_t RecordBytesMax(std::span<const StorePush> pushes) {
+  constexpr int64_t kFixedBytes = 40 + 40 + 16 + 24;
+  constexpr int64_t kTableBytes = 24 + 8;
+  int64_t bytes = kFixedBytes;
+  for (const StorePush& push : pushes) {
+    bytes +=
+        kTableBytes + static_cast<int64_t>(push.ids.size_bytes() + push.gradients.size_bytes());
+  }
+  return bytes;
+}
 
 }  // namespace
 
@@ -103,14 +116,49 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
 
 absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) {
+  return PushFrom(PushOrigin{}, pushes, step, learning_rate_factor);
+}
+
+absl::Status ShardStore::PushOnce(const PushOrigin& origin, std::span<const StorePush> pushes,
+                                  Step step, float learning_rate_factor) {
+  if (origin.sequence == 0) {
+    return absl::InvalidArgumentError("the sequences of a client's pushes start at 1");
+  }
+  return PushFrom(origin, pushes, step, learning_rate_factor);
+}
+
+absl::Status ShardStore::PushFrom(const PushOrigin& origin, std::span<const StorePush> pushes,
+                                  Step step, float learning_rate_factor) {
   std::shared_lock<std::shared_mutex> state(state_mutex_);
   PAGODA_RETURN_IF_ERROR(closed_);
   PAGODA_RETURN_IF_ERROR(CheckPush(pushes, step, learning_rate_factor));
-  std::lock_guard<std::mutex> push(push_mutex_);
-  PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
+  uint64_t sequence = 0;
+  PAGODA_RETURN_IF_ERROR(LogAndApply(origin, pushes, step, learning_rate_factor, &sequence));
+  return options_.durability == Durability::kMachine ? log_->Sync(sequence) : absl::OkStatus();
+}
 
+absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const StorePush> pushes,
+                                     Step step, float learning_rate_factor, uint64_t* sequence) {
+  std::lock_guard<std::mutex> push(push_mutex_);
+  if (origin.sequence != 0 && !options_.faults.forget_clients) {
+    std::lock_guard<std::mutex> windows(windows_mutex_);
+    PAGODA_ASSIGN_OR_RETURN(const bool applied, windows_.WasApplied(origin));
+    *sequence = sequence_.load();  // The first one may still be on its way to the disk.
+    if (applied) return absl::OkStatus();
+  }
+  const int64_t record_bytes =
+      options_.durability == Durability::kNone ? 0 : RecordBytesMax(pushes);
+  if (record_bytes > options_.log_bytes_max) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "a push takes ", record_bytes, " bytes of log, more than StoreOptions.log_bytes_max (",
+        options_.log_bytes_max, ")"));
+  }
+  PAGODA_RETURN_IF_ERROR(FlushIfOverdue(record_bytes));
+
+  const auto begin = std::chrono::steady_clock::now();
   PushRecord record;
   record.sequence = sequence_.load() + 1;
+  record.origin = origin;
   record.step = step;
   record.learning_rate_factor = learning_rate_factor;
   std::vector<RowSource> sources;
@@ -123,7 +171,7 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
   }
   memory_->Group(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
-  if (options_.durability == Durability::kProcess) {
+  if (options_.durability != Durability::kNone) {
     const absl::Status logged = log_->Append(record);
     if (!logged.ok()) {
       UnpinRows(push_batch_);
@@ -131,13 +179,22 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
     }
   }
   ApplyRows(push_batch_, record);
-  sequence_.store(record.sequence);
+  NoteApplied(record);
+  *sequence = record.sequence;
+  replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
   if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();
 }
 
+void ShardStore::NoteApplied(const PushRecord& record) {
+  std::lock_guard<std::mutex> windows(windows_mutex_);
+  if (record.origin.sequence != 0) windows_.Record(record.origin, record.sequence);
+  sequence_.store(record.sequence);
+}
+
 absl::Status ShardStore::Replay(const PushRecord& record) {
+  const auto begin = std::chrono::steady_clock::now();
   std::vector<RowSource> sources;
   for (const PushRecord::Table& t : record.tables) {
     if (t.table >= tables_.size() || t.dim != tables_[t.table]->shape.dim) {
@@ -146,11 +203,18 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
     }
     sources.push_back({t.table, t.dim, t.ids, nullptr, t.gradients.data()});
   }
-  if (!options_.read_only) PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
+  if (!options_.read_only) PAGODA_RETURN_IF_ERROR(FlushIfOverdue(0));
   memory_->Group(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  for (size_t p = 0; options_.faults.apply_twice && p < memory_->num_partitions(); ++p) {
+    for (RowRequest& request : push_batch_.partition(p)) {
+      HeaderOf(request.row)->sequence =
+          std::min(HeaderOf(request.row)->sequence, record.sequence - 1);
+    }
+  }
   ApplyRows(push_batch_, record);
-  sequence_.store(record.sequence);
+  NoteApplied(record);
+  replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
   return absl::OkStatus();
 }
 

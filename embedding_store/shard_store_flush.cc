@@ -16,18 +16,25 @@ namespace {
 // which the background flush starts, and at which pushes wait for one.
 constexpr int64_t kDueShare = 4;
 constexpr int64_t kOverdueShare = 2;
+constexpr auto kAgeLook = std::chrono::seconds(1);
 constexpr auto kRetryAfter = std::chrono::seconds(1);
+
+// Replaying the log may take so long: a reopening has 60 s, in which it also reads the
+// log and may find the machine busier than it was.
+constexpr int64_t kReplayNanosecondsMax = int64_t{30} * 1000 * 1000 * 1000;
 
 }  // namespace
 
 bool ShardStore::FlushIsDue() const {
   return memory_->unwritten_bytes() > memory_->budget_bytes() / kDueShare ||
-         (log_ != nullptr && log_->bytes() > options_.log_bytes_max / 2);
+         (log_ != nullptr && (log_->bytes() > options_.log_bytes_max / 2 ||
+                              ReplayNanoseconds() > kReplayNanosecondsMax / 2));
 }
 
-bool ShardStore::FlushIsOverdue() const {
+bool ShardStore::FlushIsOverdue(int64_t record_bytes) const {
   return memory_->unwritten_bytes() > memory_->budget_bytes() / kOverdueShare ||
-         (log_ != nullptr && log_->bytes() > options_.log_bytes_max);
+         (log_ != nullptr && (log_->bytes() + record_bytes > options_.log_bytes_max ||
+                              ReplayNanoseconds() > kReplayNanosecondsMax));
 }
 
 absl::Status ShardStore::Flush() {
@@ -35,26 +42,36 @@ absl::Status ShardStore::Flush() {
   return FlushLocked();
 }
 
-absl::Status ShardStore::FlushIfOverdue() {
-  if (!FlushIsOverdue()) return absl::OkStatus();
+absl::Status ShardStore::FlushIfOverdue(int64_t record_bytes) {
+  if (!FlushIsOverdue(record_bytes)) return absl::OkStatus();
   std::lock_guard<std::mutex> lock(flush_mutex_);
-  return FlushIsOverdue() ? FlushLocked() : absl::OkStatus();  // One may just have ended.
+  // One may just have ended.
+  return FlushIsOverdue(record_bytes) ? FlushLocked() : absl::OkStatus();
 }
 
 absl::Status ShardStore::FlushLocked() {
-  const uint64_t flushed = sequence_.load();
-  if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
+  const int64_t replay_ns = replay_ns_.load();
   RocksMeta meta = rocks_->meta();
+  uint64_t flushed = 0;
+  {
+    std::lock_guard<std::mutex> windows(windows_mutex_);
+    flushed = sequence_.load();
+    meta.clients = std::make_shared<const std::string>(windows_.Encode());
+  }
+  if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
   if (meta.flushed_sequence != flushed || memory_->unwritten_bytes() > 0) {
     meta.flushed_sequence = flushed;
     meta.highest_sequence = std::max(meta.highest_sequence, flushed);
     meta.rows.resize(tables_.size());
     PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<RocksTier::RunWriter> run, rocks_->NewRun());
     absl::Status written = WriteDirtyRows(run.get(), &meta);
+    // A row may be newer than `flushed`; the log must have the rest of its push.
+    if (written.ok() && log_ != nullptr) written = log_->Sync(meta.highest_sequence);
     if (written.ok()) written = run->Commit(meta);
     memory_->FinishWrites(written.ok());
     PAGODA_RETURN_IF_ERROR(written);
   }
+  replay_ns_flushed_.store(replay_ns);
   return log_ != nullptr ? log_->DropThrough(flushed) : absl::OkStatus();
 }
 
@@ -99,9 +116,12 @@ void ShardStore::WakeFlusher() {
 }
 
 void ShardStore::FlusherLoop() {
+  // `clean` is when no row, or none that is still so, was unwritten.
+  const auto age_max = std::chrono::seconds(options_.flush_age_seconds);
+  auto clean = std::chrono::steady_clock::now();
   std::unique_lock<std::mutex> lock(flusher_mutex_);
   while (!stop_) {
-    flusher_wake_.wait(lock, [&] { return stop_ || flush_wanted_; });
+    flusher_wake_.wait_for(lock, kAgeLook, [&] { return stop_ || flush_wanted_; });
     if (stop_) return;
     flush_wanted_ = false;
     lock.unlock();
@@ -109,7 +129,12 @@ void ShardStore::FlusherLoop() {
     {
       std::shared_lock<std::shared_mutex> state(state_mutex_);
       std::lock_guard<std::mutex> flush(flush_mutex_);
-      if (closed_.ok() && FlushIsDue()) status = FlushLocked();
+      const auto now = std::chrono::steady_clock::now();
+      if (closed_.ok() && memory_->unwritten_bytes() == 0) clean = now;
+      if (closed_.ok() && (FlushIsDue() || now - clean > age_max)) {
+        status = FlushLocked();
+        if (status.ok()) clean = now;
+      }
     }
     lock.lock();
     if (status.ok()) continue;

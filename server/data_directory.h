@@ -15,9 +15,11 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "embedding_store/file_system.h"
 
 namespace pagoda {
 
@@ -30,8 +32,10 @@ struct ShardPlace {
 class DataDirectory {
  public:
   // Creates the root and sweeps leftovers, unless `read_only`.
-  //   FAILED_PRECONDITION  not a directory, or it cannot be created
-  static absl::StatusOr<DataDirectory> Open(const std::string& root, bool read_only);
+  //   FAILED_PRECONDITION  read_only, and it is not a directory
+  //   errors of FileSystem  it cannot be created or swept
+  static absl::StatusOr<DataDirectory> Open(const std::string& root, bool read_only,
+                                            FileSystem* file_system = FileSystem::Real());
 
   // A cut's name is also a directory's: 1 to 128 of [A-Za-z0-9._-], no dot in front.
   //   INVALID_ARGUMENT  otherwise
@@ -53,9 +57,11 @@ class DataDirectory {
   absl::Status DropCut(const std::string& cut) const;
 
  private:
-  explicit DataDirectory(std::string root) : root_(std::move(root)) {}
+  DataDirectory(std::string root, FileSystem* file_system)
+      : root_(std::move(root)), fs_(file_system) {}
 
   std::string root_;
+  FileSystem* fs_;
 };
 
 }  // namespace pagoda

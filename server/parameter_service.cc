@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
@@ -13,6 +14,13 @@ namespace {
 // timeout (1 s); the thread does microseconds of work each time.
 constexpr std::chrono::milliseconds kWatchInterval(50);
 
+std::optional<Durability> ParseDurability(const std::string& name) {
+  if (name == "none") return Durability::kNone;
+  if (name == "process") return Durability::kProcess;
+  if (name == "machine") return Durability::kMachine;
+  return std::nullopt;
+}
+
 }  // namespace
 
 ParameterServiceImpl::~ParameterServiceImpl() {
@@ -23,7 +31,7 @@ ParameterServiceImpl::~ParameterServiceImpl() {
 absl::Status ParameterServiceImpl::Init() {
   StoreOptions store;
   store.path = options_.read_only_cut ? options_.data_dir : directory_.StorePath();
-  store.durability = options_.durability == "none" ? Durability::kNone : Durability::kProcess;
+  store.durability = *ParseDurability(options_.durability);  // Checked by Open.
   store.memory_bytes = options_.memory_bytes;
   store.read_only = options_.read_only_cut;
   store.pool = &pool_;
@@ -224,9 +232,9 @@ absl::StatusOr<std::unique_ptr<ParameterService>> ParameterService::Open(
     return absl::InvalidArgumentError(
         absl::StrCat("num_threads is ", options.num_threads, "; it must be at least 1"));
   }
-  if (options.durability != "none" && options.durability != "process") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("durability is '", options.durability, "'; it must be none or process"));
+  if (!ParseDurability(options.durability).has_value()) {
+    return absl::InvalidArgumentError(absl::StrCat("durability is '", options.durability,
+                                                   "'; it must be none, process or machine"));
   }
   PAGODA_ASSIGN_OR_RETURN(DataDirectory directory,
                           DataDirectory::Open(options.data_dir, options.read_only_cut));

@@ -23,7 +23,7 @@ namespace pagoda {
 
 struct ParameterServiceOptions {
   std::string data_dir;                     // Created when missing.
-  std::string durability = "process";       // none | process
+  std::string durability = "process";       // none | process | machine
   int64_t memory_bytes = int64_t{1} << 30;  // Budget of the memory tier.
   int num_threads = 2;
   int64_t ids_per_request_max = int64_t{1} << 22;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 #include "server/gradient_merge.h"
 
@@ -59,6 +60,11 @@ void SyncStep::Reset(Step applied_step) {
   applied_step_ = applied_step;
 }
 
+PushOrigin OriginOf(const PushHeader& header) {
+  return {HashBytes(absl::StrCat(header.rank, " of ", header.job)), header.incarnation,
+          header.sequence};
+}
+
 absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& served,
                          EmbeddingStore& store, ThreadPool* pool) {
   if (pushes.empty()) return absl::OkStatus();
@@ -86,8 +92,14 @@ absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables&
   }
   if (store_pushes.empty()) return absl::OkStatus();
   const PushHeader& header = pushes.front().header;
-  PAGODA_RETURN_IF_ERROR_CONTEXT(store.Push(store_pushes, header.step, header.learning_rate_factor),
-                                 absl::StrCat("step ", header.step));
+  // A step of several workers has no single origin; its retries are known for as long
+  // as the service lives.
+  const bool once = pushes.size() == 1 && header.sequence != 0;
+  const absl::Status pushed =
+      once
+          ? store.PushOnce(OriginOf(header), store_pushes, header.step, header.learning_rate_factor)
+          : store.Push(store_pushes, header.step, header.learning_rate_factor);
+  PAGODA_RETURN_IF_ERROR_CONTEXT(pushed, absl::StrCat("step ", header.step));
   return absl::OkStatus();
 }
 

@@ -1,8 +1,11 @@
 #include "tests/embedding_store/faulty_file_system.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <random>
+#include <thread>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -30,9 +33,18 @@ class FaultyFileSystem::File final : public AppendFile {
   }
 
   absl::Status Sync() override {
+    int64_t covered = 0;
+    {
+      std::lock_guard<std::mutex> lock(fs_->mutex_);
+      covered = fs_->files_[path_].size;
+    }
+    const int64_t microseconds = fs_->sync_microseconds_;
+    if (microseconds > 0) std::this_thread::sleep_for(std::chrono::microseconds(microseconds));
     PAGODA_RETURN_IF_ERROR(fs_->Count());
+    ++fs_->syncs_;
     std::lock_guard<std::mutex> lock(fs_->mutex_);
-    fs_->files_[path_].synced = fs_->files_[path_].size;
+    Tracked& tracked = fs_->files_[path_];
+    tracked.synced = std::max(tracked.synced, std::min(covered, tracked.size));
     return absl::OkStatus();
   }
 
@@ -98,13 +110,26 @@ absl::Status FaultyFileSystem::Rename(const std::string& from, const std::string
   }
   PAGODA_RETURN_IF_ERROR(real_->Rename(from, to));
   renames_.push_back(std::move(renamed));
-  const auto tracked = files_.find(from);
-  if (tracked != files_.end()) {
-    // What the rename makes durable or not is the name; bytes keep their state.
-    files_[to] = Tracked{tracked->second.size, tracked->second.synced, true};
-    files_.erase(from);
-  }
+  MoveTracked(from, to);
+  // What the rename makes durable or not is the name; bytes keep their state.
+  const auto tracked = files_.find(to);
+  if (tracked != files_.end()) tracked->second.entry_durable = true;
+  new_directories_.erase(to);
   return absl::OkStatus();
+}
+
+void FaultyFileSystem::MoveTracked(const std::string& from, const std::string& to) {
+  const auto moved = [&](const std::string& path) {
+    return path == from || path.starts_with(from + "/") ? to + path.substr(from.size()) : path;
+  };
+  std::map<std::string, Tracked> files;
+  for (const auto& [path, tracked] : files_) {
+    if (path != to) files[moved(path)] = tracked;
+  }
+  files_ = std::move(files);
+  std::set<std::string> directories;
+  for (const std::string& path : new_directories_) directories.insert(moved(path));
+  new_directories_ = std::move(directories);
 }
 
 absl::Status FaultyFileSystem::Link(const std::string& from, const std::string& to) {
@@ -112,7 +137,8 @@ absl::Status FaultyFileSystem::Link(const std::string& from, const std::string& 
   PAGODA_RETURN_IF_ERROR(real_->Link(from, to));
   std::lock_guard<std::mutex> lock(mutex_);
   const auto size = static_cast<int64_t>(std::filesystem::file_size(to));
-  files_[to] = Tracked{size, size, false};
+  const auto source = files_.find(from);
+  files_[to] = Tracked{size, source == files_.end() ? size : source->second.synced, false};
   return absl::OkStatus();
 }
 
@@ -125,6 +151,10 @@ absl::Status FaultyFileSystem::Remove(const std::string& path) {
 
 absl::Status FaultyFileSystem::CreateDirectory(const std::string& path) {
   PAGODA_RETURN_IF_ERROR(Count());
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (std::string at = path; !std::filesystem::exists(at); at = ParentDirectory(at)) {
+    new_directories_.insert(at);
+  }
   return real_->CreateDirectory(path);
 }
 
@@ -132,6 +162,9 @@ absl::Status FaultyFileSystem::RemoveDirectory(const std::string& path) {
   PAGODA_RETURN_IF_ERROR(Count());
   std::lock_guard<std::mutex> lock(mutex_);
   std::erase_if(files_, [&](const auto& file) { return file.first.starts_with(path + "/"); });
+  std::erase_if(new_directories_, [&](const std::string& directory) {
+    return directory == path || directory.starts_with(path + "/");
+  });
   return real_->RemoveDirectory(path);
 }
 
@@ -141,20 +174,18 @@ absl::Status FaultyFileSystem::SyncDirectory(const std::string& path) {
   for (auto& [file, tracked] : files_) {
     if (ParentDirectory(file) == path) tracked.entry_durable = true;
   }
+  std::erase_if(new_directories_, [&](const std::string& d) { return ParentDirectory(d) == path; });
   std::erase_if(renames_, [&](const Renamed& r) { return ParentDirectory(r.to) == path; });
   return absl::OkStatus();
 }
 
-void FaultyFileSystem::LosePower() {
+void FaultyFileSystem::LosePower(uint64_t seed) {
   std::lock_guard<std::mutex> lock(mutex_);
+  std::mt19937_64 random(seed);
   std::error_code ignored;
   for (auto renamed = renames_.rbegin(); renamed != renames_.rend(); ++renamed) {
     std::filesystem::rename(renamed->to, renamed->from, ignored);
-    const auto tracked = files_.find(renamed->to);
-    if (tracked != files_.end()) {
-      files_[renamed->from] = tracked->second;
-      files_.erase(renamed->to);
-    }
+    MoveTracked(renamed->to, renamed->from);
     if (renamed->replaced) std::ofstream(renamed->to) << renamed->old_content;
   }
   renames_.clear();
@@ -163,10 +194,16 @@ void FaultyFileSystem::LosePower() {
     if (!tracked.entry_durable) {
       std::filesystem::remove(path, ignored);
     } else if (tracked.synced < tracked.size) {
-      std::filesystem::resize_file(path, static_cast<uintmax_t>(tracked.synced), ignored);
+      const auto lost = static_cast<uint64_t>(tracked.size - tracked.synced);
+      const uint64_t kept = seed == 0 ? 0 : random() % (lost + 1);
+      std::filesystem::resize_file(path, static_cast<uintmax_t>(tracked.synced) + kept, ignored);
     }
   }
+  for (const std::string& directory : new_directories_) {
+    std::filesystem::remove_all(directory, ignored);
+  }
   files_.clear();
+  new_directories_.clear();
 }
 
 }  // namespace pagoda

@@ -116,12 +116,12 @@ TEST_CASE("a later record format is told apart from damage") {
   const OwnedRecord owned(7, {{1, 1}});
   std::vector<uint64_t> words = Encode(owned.record);
   char* bytes = reinterpret_cast<char*>(words.data());
-  bytes[4] = 2;
+  bytes[4] = 3;
   const uint64_t checksum = HashBytes(absl::string_view(bytes, 32));
   std::memcpy(bytes + 32, &checksum, sizeof(checksum));
   const RecordFrame frame = ReadRecordFrame(View(words));
   CHECK(frame.state == State::kOtherVersion);
-  CHECK(frame.version == 2);
+  CHECK(frame.version == 3);
 }
 
 TEST_CASE("the worked example of docs/formats.md is true") {

@@ -271,7 +271,7 @@ TEST_CASE("a restore is done or not done, wherever the process dies") {
     PushMany(*store, &newer, 11, 15);
   }
   bool done = false;
-  for (int64_t calls = 0; calls < 100 && !done; ++calls) {
+  for (int64_t calls = 0; calls < 400 && !done; ++calls) {
     CAPTURE(aside, calls);
     const std::string path = scratch / ("store" + std::to_string(calls));
     const std::string aside_path = aside ? path + "-aside" : "";

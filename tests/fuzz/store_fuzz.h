@@ -1,0 +1,26 @@
+// What the fuzzers of the store's formats do with some bytes; also run, with mutated
+// samples, as an ordinary test (tests/embedding_store/store_fuzz_test.cc).
+//
+// Checksums are put right first, since no fuzzer would find one. All end the process
+// when a promise is broken: bytes that are taken and come back as others.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pagoda {
+
+// The first byte picks a version; the rest is a record with its header, a payload, and
+// the clients' windows of a meta record.
+void FuzzLogRecord(const uint8_t* bytes, size_t size);
+
+// A registry without its checksum line.
+void FuzzRegistry(const uint8_t* bytes, size_t size);
+
+// A cut's manifest without its checksum line.
+void FuzzCutManifest(const uint8_t* bytes, size_t size);
+
+// A row's key.
+void FuzzRowKey(const uint8_t* bytes, size_t size);
+
+}  // namespace pagoda

@@ -121,6 +121,7 @@ absl::Status ShardStore::OpenState() {
     PAGODA_RETURN_IF_ERROR(AddTable(stored[t]));
     if (t < meta.rows.size()) tables_[t]->rows.store(static_cast<int64_t>(meta.rows[t]));
   }
+  PAGODA_RETURN_IF_ERROR(LoadSteps(meta));
   sequence_.store(meta.flushed_sequence);
   if (directory_->is_cut()) return absl::OkStatus();
 
@@ -153,6 +154,7 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
   table->initial_key = InitialValueKey(options);
   table->shape = ShapeOf(options);
   table->name_hash = HashBytes(options.name);
+  if (options.optimizer.exact) table->catch_up = std::make_unique<RowCatchUp>(options);
   memory_->AddTable(table->shape);
   tables_.push_back(std::move(table));
   return absl::OkStatus();
@@ -241,6 +243,13 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
 StoredRow ShardStore::ToStoredRow(const RowKey& key, const char* row) const {
   const RowShape& shape = tables_[key.table]->shape;
   const float* floats = FloatsOf(row);
+  std::vector<float> now;
+  if (tables_[key.table]->catch_up != nullptr) {
+    now.assign(floats, floats + shape.num_floats());
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_);
+    tables_[key.table]->catch_up->BringUp(now.data(), HeaderOf(row)->last_step);
+    floats = now.data();
+  }
   StoredRow stored;
   stored.id = key.id;
   stored.weights.assign(floats, floats + shape.dim);

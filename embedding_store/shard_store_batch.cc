@@ -37,8 +37,12 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
   thread_local RowBatch batch;
   memory_->Group(sources, &batch);
   std::vector<std::vector<RowMiss>> misses_of(memory_->num_partitions());
-  ForEach(memory_->num_partitions(), batch.size(),
-          [&, &b = batch](size_t p) { memory_->Read(b, p, &misses_of[p]); });
+  const std::vector<const RowCatchUp*> catch_ups = CatchUps(sources);
+  ForEach(memory_->num_partitions(), batch.size(), [&, &b = batch](size_t p) {
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_, std::defer_lock);
+    if (!catch_ups.empty()) steps.lock();
+    memory_->Read(b, p, &misses_of[p], catch_ups);
+  });
   if (batch.size() > kKeptBatchRows) batch = RowBatch();
   std::vector<RowMiss> misses;
   for (const std::vector<RowMiss>& part : misses_of) {
@@ -58,6 +62,10 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
     memory_->Cache(misses[items[0]], row, on_disk);
     for (const size_t item : items) {
       const RowRequest& request = misses[item].request;
+      if (tables_[request.table]->catch_up != nullptr) {
+        ReadCaughtUp(request.table, row, request.weights);
+        continue;
+      }
       const auto bytes = static_cast<size_t>(tables_[request.table]->shape.dim) * sizeof(float);
       std::memcpy(request.weights, FloatsOf(row), bytes);
     }
@@ -94,7 +102,7 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
         "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
         bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
-  return absl::OkStatus();
+  return CheckExactPush(pushes, learning_rate_factor);
 }
 
 absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
@@ -111,7 +119,8 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
   record.learning_rate_factor = learning_rate_factor;
   std::vector<RowSource> sources;
   for (const StorePush& p : pushes) {
-    if (p.ids.empty()) continue;
+    // An exact table takes the step also where nothing is pushed to.
+    if (p.ids.empty() && tables_[p.table]->catch_up == nullptr) continue;
     const Table& table = *tables_[p.table];
     record.tables.push_back({p.table, static_cast<uint32_t>(table.shape.dim),
                              table.options.optimizer.learning_rate, p.ids, p.gradients});
@@ -127,6 +136,7 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
     }
   }
   ApplyRows(push_batch_, record);
+  AdvanceSteps(record);
   sequence_.store(record.sequence);
   if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
   if (FlushIsDue()) WakeFlusher();
@@ -146,6 +156,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
   memory_->Group(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
   ApplyRows(push_batch_, record);
+  AdvanceSteps(record);
   sequence_.store(record.sequence);
   return absl::OkStatus();
 }
@@ -221,8 +232,10 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
     Table& table = *tables_[t.table];
     TableUpdate& update = updates[t.table];
     update.kind = table.options.optimizer.kind;
+    update.catch_up = table.catch_up.get();
+    const Step step = update.catch_up != nullptr ? update.catch_up->step() + 1 : record.step;
     update.settings = MakeRowUpdateSettings(table.options.optimizer, t.learning_rate,
-                                            record.learning_rate_factor);
+                                            record.learning_rate_factor, step);
     update.dim = table.shape.dim;
     update.rows = &table.rows;
   }

@@ -42,9 +42,14 @@ absl::Status ShardStore::FlushIfOverdue() {
 }
 
 absl::Status ShardStore::FlushLocked() {
-  const uint64_t flushed = sequence_.load();
-  if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
   RocksMeta meta = rocks_->meta();
+  uint64_t flushed = 0;
+  {
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_);
+    flushed = sequence_.load();
+    meta.steps = EncodeSteps(flushed);
+  }
+  if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
   if (meta.flushed_sequence != flushed || memory_->unwritten_bytes() > 0) {
     meta.flushed_sequence = flushed;
     meta.highest_sequence = std::max(meta.highest_sequence, flushed);

@@ -84,8 +84,8 @@ class StoreOracle {
   std::map<Key, Row> rows_;
 };
 
-// One step by the formulas, for one row.
+// One step by the formulas, for one row. Only adagrad_decay looks at `step`.
 void OracleUpdate(const SparseOptimizerOptions& options, float learning_rate, const float* gradient,
-                  StoreOracle::Row* row);
+                  StoreOracle::Row* row, Step step = 0);
 
 }  // namespace pagoda

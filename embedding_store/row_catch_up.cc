@@ -165,7 +165,9 @@ void RowCatchUp::Advance(float learning_rate, uint64_t sequence) {
     const double kept = options_.momentum;
     momentum_->Advance({1.0 - rate * (double{options_.weight_decay} + l2), -rate * kept, l2, kept});
   }
-  settings_.periods = static_cast<float>(step_ / options_.decay_steps);
+  if (options_.kind == Kind::kAdagradDecay) {
+    settings_.periods = static_cast<float>(step_ / options_.decay_steps);
+  }
   if (IsFtrl(options_.kind) && learning_rate > 0.0f) {
     settings_.learning_rate = learning_rate;
     last_rated_step_ = step_;

@@ -63,8 +63,9 @@ class SyncStep {
   std::vector<WorkerPush> pushes_;  // In rank order.
 };
 
-// Pushes all tables' sums to the store as one step; without any row, nothing is
-// done. One worker's push goes to the store as it is.
+// Pushes all tables' sums to the store as one step, in which exact tables take part
+// also without a row; with neither rows nor exact tables, nothing is done. One worker's
+// push goes to the store as it is.
 //   errors  the store's; nothing is applied then
 absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& served,
                          EmbeddingStore& store, ThreadPool* pool);

@@ -1,6 +1,10 @@
 // What of exact tables outlives the process, and what reads leave as it is.
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <filesystem>
+#include <thread>
+#include <vector>
 
 #include "base/hash.h"
 #include "tests/embedding_store/store_fixture.h"
@@ -78,6 +82,37 @@ TEST_CASE("rates of past steps survive flushes, replay, cuts and restoring") {
     }
     CHECK(PullSome(*store) == expected);
   }
+}
+
+TEST_CASE("exact tables are read while they take steps") {
+  ScratchDirectory scratch;
+  TableOptions table = MakeTable("t", 4, Kind::kAdamW);
+  table.optimizer.exact = true;
+  table.optimizer.weight_decay = 0.05f;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  OpenTableOf(*store, table);
+  std::vector<FeatureId> untouched;
+  for (uint64_t id = 1000; id < 1200; ++id) untouched.push_back(MixBits(id));
+  std::atomic<bool> done{false};
+  std::atomic<int> grown{0};
+  std::thread reader([&] {
+    std::vector<float> before(untouched.size() * 4, 1e9f);
+    std::vector<float> now(before.size());
+    while (!done.load()) {
+      const StorePull pull{0, untouched, now.data()};
+      if (!store->Pull({&pull, 1}).ok()) ++grown;
+      for (size_t i = 0; i < now.size(); ++i) {  // They only decay.
+        if (std::fabs(now[i]) > std::fabs(before[i])) ++grown;
+      }
+      before = now;
+    }
+  });
+  for (uint64_t n = 1; n <= 300; ++n) {
+    if (!Apply(*store, RandomPush({table}, 4, n, 40, 500)).ok()) ++grown;
+  }
+  done.store(true);
+  reader.join();
+  CHECK(grown.load() == 0);
 }
 
 TEST_CASE("reads store nothing, and a scan shows what a pull does") {

@@ -207,6 +207,14 @@ class JobParser {
     optimizer.set_ftrl_l1(fields.values.ftrl_l1);
     optimizer.set_ftrl_l2(fields.values.ftrl_l2);
     optimizer.set_ftrl_beta(fields.values.ftrl_beta);
+    optimizer.set_ftrl_l21(fields.values.ftrl_l21);
+    optimizer.set_momentum(fields.values.momentum);
+    optimizer.set_weight_decay(fields.values.weight_decay);
+    optimizer.set_accumulator_decay(fields.values.accumulator_decay);
+    optimizer.set_decay_steps(fields.values.decay_steps);
+    optimizer.set_clip_norm(fields.values.clip_norm);
+    optimizer.set_clip_value(fields.values.clip_value);
+    optimizer.set_exact(fields.values.exact);
     return optimizer;
   }
 
@@ -253,6 +261,15 @@ class JobParser {
     }
     for (const std::string& table : stage_.frozen_tables) {
       PAGODA_RETURN_IF_ERROR(CheckTable(table, WhereOf("train")));
+    }
+    const auto is_exact = [](const auto& change) { return change.optimizer.exact(); };
+    const bool exact =
+        trainer.sparse.optimizer.exact() ||
+        std::any_of(trainer.sparse.overrides.begin(), trainer.sparse.overrides.end(), is_exact);
+    if (exact && trainer.mode != "sync") {
+      return absl::InvalidArgumentError(
+          absl::StrCat(WhereOf("sparse"), ": exact = true needs train.mode = \"sync\", not \"",
+                       trainer.mode, "\": only then is a step the same for every row"));
     }
     return absl::OkStatus();
   }

@@ -44,23 +44,45 @@ void AddSplit(JobKeys& keys, DataOptions& data) {
 void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   SparseOptimizerOptions& values = fields.values;
   keys.Add("optimizer", &fields.kind, "", "Optimizer of the rows.")
-      .OneOf({"sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"});
+      .OneOf({"sgd", "momentum", "adagrad", "rowwise_adagrad", "adagrad_decay", "adam", "adamw",
+              "rowwise_adam", "ftrl", "group_ftrl"});
   keys.Add("learning_rate", &values.learning_rate, "", "Base rate; [schedule] multiplies it.")
       .AtLeast(0);
   keys.Add("initial_accumulator", &values.initial_accumulator, "",
-           "adagrad, rowwise_adagrad, ftrl: where the sum of squares starts.")
+           "adagrad kinds: where the sum of squares starts.")
       .AtLeast(0);
-  keys.Add("epsilon", &values.epsilon, "", "adagrad, rowwise_adagrad, adam: keeps division tame.")
+  keys.Add("epsilon", &values.epsilon, "", "adagrad and adam kinds: keeps division tame.")
       .AtLeast(0);
-  keys.Add("beta1", &values.beta1, "", "adam: decay of the first moment.").Between(0, 1);
-  keys.Add("beta2", &values.beta2, "", "adam: decay of the second moment.").Between(0, 1);
+  keys.Add("beta1", &values.beta1, "", "adam kinds: decay of the first moment.").Between(0, 1);
+  keys.Add("beta2", &values.beta2, "", "adam kinds: decay of the second moment.").Between(0, 1);
+  keys.Add("momentum", &values.momentum, "", "momentum: share of the last update kept.")
+      .Between(0, 1);
   keys.Add("l2", &values.l2, "", "L2 added to the gradient of the rows a step touches.").AtLeast(0);
-  keys.Add("ftrl_l1", &values.ftrl_l1, "", "ftrl: L1.").AtLeast(0);
-  keys.Add("ftrl_l2", &values.ftrl_l2, "", "ftrl: L2.").AtLeast(0);
-  keys.Add("ftrl_beta", &values.ftrl_beta, "", "ftrl: smooths the first rates.").AtLeast(0);
+  keys.Add("weight_decay", &values.weight_decay, "",
+           "Decay of the weight itself, times the learning rate; not for ftrl kinds.")
+      .AtLeast(0);
+  keys.Add("accumulator_decay", &values.accumulator_decay, "",
+           "adagrad_decay: factor on the sums of squares at the end of each period.")
+      .Between(0, 1);
+  keys.Add("decay_steps", &values.decay_steps, "steps", "adagrad_decay: steps of a period.")
+      .AtLeast(1);
+  keys.Add("ftrl_l1", &values.ftrl_l1, "", "ftrl kinds: L1.").AtLeast(0);
+  keys.Add("ftrl_l2", &values.ftrl_l2, "", "ftrl kinds: L2.").AtLeast(0);
+  keys.Add("ftrl_l21", &values.ftrl_l21, "", "group_ftrl: L2,1, which makes whole rows zero.")
+      .AtLeast(0);
+  keys.Add("ftrl_beta", &values.ftrl_beta, "", "ftrl kinds: smooths the first rates.").AtLeast(0);
+  keys.Add("clip_norm", &values.clip_norm, "",
+           "Scales the norm of each row's gradient down to this; 0: never.")
+      .AtLeast(0);
+  keys.Add("clip_value", &values.clip_value, "",
+           "Limits each gradient value to this, before clip_norm; 0: never.")
+      .AtLeast(0);
   keys.Add("precision", &fields.precision, "",
            "Weights as the servers keep them; 16 bits are rounded at random, slots are f32.")
       .OneOf({"f32", "f16", "bf16"});
+  keys.Add("exact", &values.exact, "",
+           "Rows read as if every step had updated every row: decay, momentum and L2 that a row "
+           "missed are made up for. Needs train.mode sync; l2 only with sgd and momentum.");
 }
 
 void AddDuration(JobKeys& keys, const std::string& name, absl::Duration* field,

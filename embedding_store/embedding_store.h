@@ -80,7 +80,7 @@ struct StoreTableStat {
 struct StoredRow {
   FeatureId id = 0;
   std::vector<float> weights, slots;
-  Step last_step = 0;
+  Step last_step = 0;  // Of its last push; of an exact table: the table's own count.
 };
 
 class EmbeddingStore {
@@ -104,10 +104,12 @@ class EmbeddingStore {
   virtual absl::Status Pull(std::span<const StorePull> pulls) = 0;
 
   // One optimizer step for each row of all tables: all or nothing. Every check
-  // comes before the first write.
+  // comes before the first write. An exact table (row_catch_up.h) takes one step for
+  // each push that lists it, also without ids.
   //   INVALID_ARGUMENT     sizes disagree, an id repeats, a gradient is not finite
   //                        (names table and id)
-  //   FAILED_PRECONDITION  a frozen table, or a read-only store
+  //   FAILED_PRECONDITION  a frozen table, a read-only store, or a learning rate at
+  //                        which an exact table's rows could not be made up
   //   RESOURCE_EXHAUSTED   no disk space for the log, or longer than the log may be;
   //                        nothing applied
   //   UNAVAILABLE          the log broke: pushes are refused until the store is reopened.
@@ -140,7 +142,7 @@ class EmbeddingStore {
   // Removes the rows that `rule` names; pushes wait at most for one range of buckets.
   // A row pushed to since the call began stays. Cuts made before keep their rows.
   //   INVALID_ARGUMENT     the rule sets nothing, or nonsense
-  //   FAILED_PRECONDITION  a frozen table, or a read-only store
+  //   FAILED_PRECONDITION  a frozen or exact table, or a read-only store
   virtual absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) = 0;
 
   virtual absl::StatusOr<std::vector<StoreTableStat>> Stat() = 0;
@@ -148,7 +150,8 @@ class EmbeddingStore {
   virtual absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) = 0;
   // Every stored row by (bucket, table, id); `visit` returns false to stop, may not push.
   virtual absl::Status Scan(const std::function<bool(uint32_t table, const StoredRow&)>& visit) = 0;
-  // A hash of every stored row (table name, id, weights, slots, last step),
+  // A hash of every stored row (table name, id, weights, slots, last step; rows of
+  // exact tables as they are stored, before what they missed),
   // independent of where rows are held. It is a sum over rows modulo 2^64: the sum
   // over the shards of a job is the hash of one store with all their rows.
   virtual absl::StatusOr<uint64_t> ContentHash() = 0;

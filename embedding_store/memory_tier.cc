@@ -159,7 +159,15 @@ void MemoryTier::Group(std::span<const RowSource> sources, RowBatch* batch) cons
   }
 }
 
-void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses) {
+void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
+                      std::span<const RowCatchUp* const> catch_ups) {
+  if (catch_ups.empty()) return ReadRows<false>(batch, p, misses, catch_ups);
+  ReadRows<true>(batch, p, misses, catch_ups);
+}
+
+template <bool kExact>
+void MemoryTier::ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
+                          std::span<const RowCatchUp* const> catch_ups) {
   const std::span<RowRequest> requests = batch.partition(p);
   MemoryPartition& partition = *partitions_[p];
   std::lock_guard<std::mutex> lock(partition.mutex);
@@ -174,7 +182,11 @@ void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses) {
       const char* row = nullptr;
       if (slot != nullptr) {
         row = partition.RowOf(*slot);
-        PrefetchLines<false>(WeightsOf(row), tables_[request.table].shape.weight_bytes());
+        if (kExact && catch_ups[request.table] != nullptr) {
+          PrefetchLines<false>(row, tables_[request.table].row_bytes);
+        } else {
+          PrefetchLines<false>(WeightsOf(row), tables_[request.table].shape.weight_bytes());
+        }
         if ((slot->word & kRowReferenced) == 0) slot->word |= kRowReferenced;
       }
       ring[j % kRing] = row;
@@ -182,7 +194,10 @@ void MemoryTier::Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses) {
     if (i >= kSlotAhead) {
       const size_t k = i - kSlotAhead;
       const char* row = ring[k % kRing];
-      if (row != nullptr) {
+      if (kExact && row != nullptr && catch_ups[requests[k].table] != nullptr) {
+        catch_ups[requests[k].table]->ReadWeights(FloatsOf(row), HeaderOf(row)->last_step,
+                                                  requests[k].weights);
+      } else if (row != nullptr) {
         CopyWeights(tables_[requests[k].table].shape, WeightsOf(row), requests[k].weights);
       } else {
         misses->push_back({requests[k], partition.modified_evictions()});
@@ -300,7 +315,12 @@ void MemoryTier::Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
       slot->word |= kRowDirty | kRowModified;
       if (header->sequence == 0) ++created;
       header->sequence = sequence;
-      header->last_step = static_cast<uint32_t>(step);
+      if (update.catch_up != nullptr) {
+        update.catch_up->BringUp(FloatsOf(request.row), header->last_step);
+        header->last_step = static_cast<uint32_t>(update.catch_up->step() + 1);
+      } else {
+        header->last_step = static_cast<uint32_t>(step);
+      }
       ++header->updates;
       chosen[num_chosen++] = &request;
     }

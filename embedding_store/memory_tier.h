@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "base/row_update.h"
 #include "embedding_store/memory_partition.h"
+#include "embedding_store/row_catch_up.h"
 #include "embedding_store/row_format.h"
 
 namespace pagoda {
@@ -75,6 +76,7 @@ struct TableUpdate {
   int64_t dim = 0;
   RandomKey rounding;                    // Of rows that are not f32; see RoundingKey.
   std::atomic<int64_t>* rows = nullptr;  // Raised by rows pushed for the first time.
+  const RowCatchUp* catch_up = nullptr;  // Of an exact table: rows get its next step.
 };
 
 class MemoryTier {
@@ -95,7 +97,9 @@ class MemoryTier {
   void Group(std::span<const RowSource> sources, RowBatch* batch) const;
 
   // Copies the weights of rows that are here; appends the others to `misses`.
-  void Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses);
+  //   catch_ups: by table index, null for those that are not exact; empty: none is.
+  void Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
+            std::span<const RowCatchUp* const> catch_ups = {});
   // Copies one row with its header to `row`; false when it is not here.
   bool CopyRow(uint32_t table, FeatureId id, char* row);
   // Keeps a row read from disk (or an initial one: sequence 0) as a clean copy,
@@ -143,6 +147,10 @@ class MemoryTier {
 
  private:
   MemoryTier(std::unique_ptr<RowArena> arena, size_t num_partitions);
+
+  template <bool kExact>
+  void ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
+                std::span<const RowCatchUp* const> catch_ups);
 
   void AddUnwritten(MemoryPartition& partition, int64_t bytes) {
     partition.unwritten_bytes += bytes;

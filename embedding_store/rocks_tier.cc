@@ -32,6 +32,7 @@ namespace {
 constexpr char kChecksumName[] = "pagoda.xxh3";
 // Longer than any row's key and above all of them.
 const std::string kMetaKey(kRowKeyBytes + 1, '\xff');
+const std::string kStepsKey(kRowKeyBytes + 2, '\xff');
 constexpr char kMetaVersion = 1;
 constexpr char kMetaVersionClients = 2;  // With the number of tables and clients' windows.
 
@@ -263,6 +264,7 @@ class RunWriterImpl final : public RocksTier::RunWriter {
 
   absl::Status Commit(const RocksMeta& meta) override {
     PAGODA_RETURN_IF_ERROR(Put(kMetaKey, EncodeMeta(meta)));
+    if (meta.steps != nullptr) PAGODA_RETURN_IF_ERROR(Put(kStepsKey, *meta.steps));
     PAGODA_RETURN_IF_ERROR(FinishFile());
     return tier_->AddRuns(paths_, checksums_, meta);
   }
@@ -327,6 +329,11 @@ absl::Status RocksTierImpl::ReadMeta() {
   if (found.IsNotFound()) return absl::OkStatus();
   PAGODA_RETURN_IF_ERROR(FromRocks(found, "reading the meta record"));
   PAGODA_ASSIGN_OR_RETURN(meta_, DecodeMeta(bytes, options_.directory));
+  std::string steps;
+  const rocksdb::Status has_steps = db_->Get(rocksdb::ReadOptions(), kStepsKey, &steps);
+  if (has_steps.IsNotFound()) return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(FromRocks(has_steps, "reading the steps of exact tables"));
+  meta_.steps = std::make_shared<const std::string>(std::move(steps));
   return absl::OkStatus();
 }
 

@@ -6,7 +6,8 @@
 // to 30 times the rate of writing through a memtable, and a crash leaves all of a
 // flush or nothing. RocksDB's own log is never written.
 //
-// Besides rows there is one key, sorted after all of them, with RocksMeta.
+// Besides rows there is one key, sorted after all of them, with RocksMeta, and for
+// exact tables another one after it with RocksMeta.steps.
 //
 // Errors of every call: DATA_LOSS (a checksum or format is wrong; RocksDB names the
 // file), RESOURCE_EXHAUSTED (no space), UNAVAILABLE (I/O errors).
@@ -36,6 +37,8 @@ struct RocksMeta {
   std::vector<uint64_t> rows;     // Rows on disk, by table.
   // What ClientWindows::Encode made of the pushes up to flushed_sequence; null: nothing.
   std::shared_ptr<const std::string> clients = nullptr;
+  // Steps that exact tables had taken at flushed_sequence (shard_store_steps.cc); null: none.
+  std::shared_ptr<const std::string> steps{};
 };
 
 struct RocksTierOptions {

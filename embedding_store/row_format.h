@@ -79,6 +79,9 @@ inline const float* SlotsOf(const RowShape& shape, const char* row) {
 inline float* FloatsOf(char* row) {
   return reinterpret_cast<float*>(row + sizeof(RowHeader));
 }
+inline const float* FloatsOf(const char* row) {
+  return reinterpret_cast<const float*>(row + sizeof(RowHeader));
+}
 
 // Weights and slots as f32 [num_floats].
 void LoadRow(const RowShape& shape, const char* row, float* floats);

@@ -128,6 +128,7 @@ absl::Status ShardStore::OpenState() {
     PAGODA_RETURN_IF_ERROR(AddTable(stored[t]));
     if (t < meta.rows.size()) tables_[t]->rows.store(static_cast<int64_t>(meta.rows[t]));
   }
+  PAGODA_RETURN_IF_ERROR(LoadSteps(meta));
   sequence_.store(meta.flushed_sequence);
   if (meta.clients != nullptr) {
     PAGODA_RETURN_IF_ERROR_CONTEXT(windows_.Decode(*meta.clients), rocks_options.directory);
@@ -171,6 +172,7 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
   table->rounding_key = RoundingKey(table->initial_key);
   table->shape = ShapeOf(options);
   table->name_hash = HashBytes(options.name);
+  if (options.optimizer.exact) table->catch_up = std::make_unique<RowCatchUp>(options);
   memory_->AddTable(table->shape);
   tables_.push_back(std::move(table));
   return absl::OkStatus();
@@ -261,6 +263,10 @@ StoredRow ShardStore::ToStoredRow(const RowKey& key, const char* row) const {
   const RowShape& shape = tables_[key.table]->shape;
   std::vector<float> floats(static_cast<size_t>(shape.num_floats()));
   LoadRow(shape, row, floats.data());
+  if (tables_[key.table]->catch_up != nullptr) {
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_);
+    tables_[key.table]->catch_up->BringUp(floats.data(), HeaderOf(row)->last_step);
+  }
   StoredRow stored;
   stored.id = key.id;
   stored.weights.assign(floats.begin(), floats.begin() + shape.dim);

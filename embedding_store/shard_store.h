@@ -15,7 +15,8 @@
 // that the log has lost.
 //
 // Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
-// OpenTable and Restore), push_mutex_, flush_mutex_, windows_mutex_, one partition's.
+// OpenTable and Restore), push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_ (shared
+// by reads of exact tables, exclusive while they take a step), one partition's.
 #pragma once
 
 #include <atomic>
@@ -37,6 +38,7 @@
 #include "embedding_store/memory_tier.h"
 #include "embedding_store/push_log.h"
 #include "embedding_store/rocks_tier.h"
+#include "embedding_store/row_catch_up.h"
 #include "embedding_store/store_directory.h"
 
 namespace pagoda {
@@ -69,7 +71,8 @@ class ShardStore final : public EmbeddingStore {
     RandomKey rounding_key;
     RowShape shape;
     uint64_t name_hash = 0;
-    std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
+    std::atomic<int64_t> rows{0};          // Stored, in memory or on disk.
+    std::unique_ptr<RowCatchUp> catch_up;  // Of an exact table; guarded by steps_mutex_.
   };
   // Rows to load: distinct keys in order, and which items each stands for.
   struct LoadPlan {
@@ -127,6 +130,15 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<Step> EvictionAge(uint32_t table, const EvictionRule& rule);
   absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
                                         uint32_t begin, uint32_t end);
+  // shard_store_steps.cc: exact tables.
+  absl::Status CheckExactPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  void AdvanceSteps(const PushRecord& record);
+  std::vector<const RowCatchUp*> CatchUps(std::span<const RowSource> sources) const;
+  void ReadCaughtUp(uint32_t table, const char* row, float* weights) const;
+  // What a flush stores with the rows of pushes up to `sequence`; null: no exact table.
+  //   REQUIRES: steps_mutex_ held.
+  std::shared_ptr<const std::string> EncodeSteps(uint64_t sequence) const;
+  absl::Status LoadSteps(const RocksMeta& meta);
 
   // shard_store_flush.cc
   bool FlushIsDue() const;
@@ -150,6 +162,8 @@ class ShardStore final : public EmbeddingStore {
   std::unique_ptr<MemoryTier> memory_;
   std::unique_ptr<PushLog> log_;  // Null in a cut.
   absl::Status closed_;           // Not OK: a Restore failed half-way; why.
+
+  mutable std::shared_mutex steps_mutex_;
 
   std::mutex push_mutex_;
   RowBatch push_batch_;

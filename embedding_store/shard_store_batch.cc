@@ -50,8 +50,12 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
   thread_local RowBatch batch;
   memory_->Group(sources, &batch);
   std::vector<std::vector<RowMiss>> misses_of(memory_->num_partitions());
-  ForEach(memory_->num_partitions(), batch.size(),
-          [&, &b = batch](size_t p) { memory_->Read(b, p, &misses_of[p]); });
+  const std::vector<const RowCatchUp*> catch_ups = CatchUps(sources);
+  ForEach(memory_->num_partitions(), batch.size(), [&, &b = batch](size_t p) {
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_, std::defer_lock);
+    if (!catch_ups.empty()) steps.lock();
+    memory_->Read(b, p, &misses_of[p], catch_ups);
+  });
   if (batch.size() > kKeptBatchRows) batch = RowBatch();
   std::vector<RowMiss> misses;
   for (const std::vector<RowMiss>& part : misses_of) {
@@ -71,6 +75,10 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
     memory_->Cache(misses[items[0]], row, on_disk);
     for (const size_t item : items) {
       const RowRequest& request = misses[item].request;
+      if (tables_[request.table]->catch_up != nullptr) {
+        ReadCaughtUp(request.table, row, request.weights);
+        continue;
+      }
       const RowShape& shape = tables_[request.table]->shape;
       LoadWeights(shape.precision, WeightsOf(row), shape.dim, request.weights);
     }
@@ -111,7 +119,7 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
         "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
         bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
-  return absl::OkStatus();
+  return CheckExactPush(pushes, learning_rate_factor);
 }
 
 absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
@@ -163,7 +171,8 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   record.learning_rate_factor = learning_rate_factor;
   std::vector<RowSource> sources;
   for (const StorePush& p : pushes) {
-    if (p.ids.empty()) continue;
+    // An exact table takes the step also where nothing is pushed to.
+    if (p.ids.empty() && tables_[p.table]->catch_up == nullptr) continue;
     const Table& table = *tables_[p.table];
     record.tables.push_back({p.table, static_cast<uint32_t>(table.shape.dim),
                              table.options.optimizer.learning_rate, p.ids, p.gradients});
@@ -179,6 +188,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
     }
   }
   ApplyRows(push_batch_, record);
+  AdvanceSteps(record);
   NoteApplied(record);
   *sequence = record.sequence;
   replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
@@ -213,6 +223,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
     }
   }
   ApplyRows(push_batch_, record);
+  AdvanceSteps(record);
   NoteApplied(record);
   replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
   return absl::OkStatus();
@@ -289,8 +300,10 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
     Table& table = *tables_[t.table];
     TableUpdate& update = updates[t.table];
     update.kind = table.options.optimizer.kind;
+    update.catch_up = table.catch_up.get();
+    const Step step = update.catch_up != nullptr ? update.catch_up->step() + 1 : record.step;
     update.settings = MakeRowUpdateSettings(table.options.optimizer, t.learning_rate,
-                                            record.learning_rate_factor);
+                                            record.learning_rate_factor, step);
     update.dim = table.shape.dim;
     update.rounding = table.rounding_key;
     update.rows = &table.rows;

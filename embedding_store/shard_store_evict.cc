@@ -136,6 +136,11 @@ absl::StatusOr<EvictionResult> ShardStore::Evict(uint32_t table, const EvictionR
     return absl::FailedPreconditionError(absl::StrCat("table \"", tables_[table]->options.name,
                                                       "\" is frozen: none of its rows may go"));
   }
+  if (tables_[table]->options.optimizer.exact) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("table \"", tables_[table]->options.name,
+                     "\" is exact: an evicted row would not read as the dense optimizer's"));
+  }
   PAGODA_RETURN_IF_ERROR(Flush());
   EvictionResult result;
   result.rows_before = static_cast<uint64_t>(tables_[table]->rows.load());

@@ -55,8 +55,10 @@ absl::Status ShardStore::FlushLocked() {
   uint64_t flushed = 0;
   {
     std::lock_guard<std::mutex> windows(windows_mutex_);
+    std::shared_lock<std::shared_mutex> steps(steps_mutex_);
     flushed = sequence_.load();
     meta.clients = std::make_shared<const std::string>(windows_.Encode());
+    meta.steps = EncodeSteps(flushed);
   }
   if (log_ != nullptr) log_->Seal();  // Null while it is being replayed.
   if (meta.flushed_sequence != flushed || memory_->unwritten_bytes() > 0) {

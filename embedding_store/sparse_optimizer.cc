@@ -1,16 +1,11 @@
 #include "embedding_store/sparse_optimizer.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "base/hash.h"
 #include "base/status_macros.h"
-
-// One copy of each loop per vector width, chosen when the program starts. The
-// sanitizers' runtimes do not survive the resolver functions this needs.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !defined(__clang__)
-#define PAGODA_EACH_VECTOR_WIDTH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define PAGODA_EACH_VECTOR_WIDTH
-#endif
+#include "embedding_store/vector_width.h"
 
 namespace pagoda {
 namespace {
@@ -49,6 +44,63 @@ void FtrlRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
   for (size_t i = 0; i < count; ++i) UpdateRowFtrl(s, dim, gradients[i], rows[i], rows[i] + dim);
 }
 
+PAGODA_EACH_VECTOR_WIDTH
+void MomentumRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
+                  const float* const* gradients, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    UpdateRowMomentum(s, dim, gradients[i], rows[i], rows[i] + dim);
+  }
+}
+
+PAGODA_EACH_VECTOR_WIDTH
+void AdagradDecayRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
+                      const float* const* gradients, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    UpdateRowAdagradDecay(s, dim, gradients[i], rows[i], rows[i] + dim);
+  }
+}
+
+PAGODA_EACH_VECTOR_WIDTH
+void RowwiseAdamRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
+                     const float* const* gradients, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    UpdateRowRowwiseAdam(s, dim, gradients[i], rows[i], rows[i] + dim);
+  }
+}
+
+PAGODA_EACH_VECTOR_WIDTH
+void GroupFtrlRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
+                   const float* const* gradients, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    UpdateRowGroupFtrl(s, dim, gradients[i], rows[i], rows[i] + dim);
+  }
+}
+
+PAGODA_EACH_VECTOR_WIDTH
+void ClipRows(const RowUpdateSettings& s, int64_t dim, const float* const* gradients, size_t count,
+              float* clipped) {
+  for (size_t i = 0; i < count; ++i) {
+    ClipRowGradient(s, dim, gradients[i], clipped + i * static_cast<size_t>(dim));
+  }
+}
+
+void UpdateRowsUnclipped(SparseOptimizerKind kind, const RowUpdateSettings& settings, int64_t dim,
+                         float* const* r, const float* const* g, size_t count) {
+  switch (kind) {
+    case SparseOptimizerKind::kSgd: return SgdRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kAdagrad: return AdagradRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kRowwiseAdagrad:
+      return RowwiseAdagradRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kAdam:
+    case SparseOptimizerKind::kAdamW: return AdamRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kFtrl: return FtrlRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kMomentum: return MomentumRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kAdagradDecay: return AdagradDecayRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kRowwiseAdam: return RowwiseAdamRows(settings, dim, r, g, count);
+    case SparseOptimizerKind::kGroupFtrl: return GroupFtrlRows(settings, dim, r, g, count);
+  }
+}
+
 }  // namespace
 
 RandomKey InitialValueKey(const TableOptions& options) {
@@ -67,23 +119,36 @@ void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, fl
     }
   }
   const SparseOptimizerKind kind = options.optimizer.kind;
-  const bool accumulates =
-      kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kRowwiseAdagrad;
-  const float initial = accumulates ? options.optimizer.initial_accumulator : 0.0f;
-  std::fill_n(row + dim, SlotDim(kind, dim), initial);
+  float* slots = row + dim;
+  std::fill_n(slots, SlotDim(kind, dim), 0.0f);
+  const float initial = options.optimizer.initial_accumulator;
+  if (kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kAdagradDecay) {
+    std::fill_n(slots, dim, initial);
+  }
+  if (kind == SparseOptimizerKind::kRowwiseAdagrad) slots[0] = initial;
 }
 
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,
-                                        float learning_rate_factor) {
+                                        float learning_rate_factor, Step step) {
   RowUpdateSettings s;
   s.learning_rate = learning_rate * learning_rate_factor;
+  s.decay = s.learning_rate * options.weight_decay;
   s.epsilon = options.epsilon;
   s.beta1 = options.beta1;
   s.beta2 = options.beta2;
   s.l2 = options.l2;
   s.ftrl_l1 = options.ftrl_l1;
   s.ftrl_l2 = options.ftrl_l2;
+  s.ftrl_l21 = options.ftrl_l21;
   s.ftrl_beta = options.ftrl_beta;
+  s.momentum = options.momentum;
+  s.accumulator_decay = options.accumulator_decay;
+  s.accumulator_floor = options.initial_accumulator;
+  if (options.kind == SparseOptimizerKind::kAdagradDecay) {
+    s.periods = static_cast<float>(step / options.decay_steps);
+  }
+  s.clip_norm = options.clip_norm;
+  s.clip_value = options.clip_value;
   return s;
 }
 
@@ -91,16 +156,18 @@ void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int
                 std::span<float* const> rows, std::span<const float* const> gradients) {
   PAGODA_CHECK(rows.size() == gradients.size());
   const size_t count = rows.size();
-  float* const* r = rows.data();
-  const float* const* g = gradients.data();
-  switch (kind) {
-    case SparseOptimizerKind::kSgd: return SgdRows(settings, dim, r, g, count);
-    case SparseOptimizerKind::kAdagrad: return AdagradRows(settings, dim, r, g, count);
-    case SparseOptimizerKind::kRowwiseAdagrad:
-      return RowwiseAdagradRows(settings, dim, r, g, count);
-    case SparseOptimizerKind::kAdam: return AdamRows(settings, dim, r, g, count);
-    case SparseOptimizerKind::kFtrl: return FtrlRows(settings, dim, r, g, count);
+  if (settings.clip_norm <= 0.0f && settings.clip_value <= 0.0f) {
+    return UpdateRowsUnclipped(kind, settings, dim, rows.data(), gradients.data(), count);
   }
+  thread_local std::vector<float> clipped;
+  thread_local std::vector<const float*> pointers;
+  clipped.resize(std::max(clipped.size(), count * static_cast<size_t>(dim)));
+  ClipRows(settings, dim, gradients.data(), count, clipped.data());
+  pointers.clear();
+  for (size_t i = 0; i < count; ++i) {
+    pointers.push_back(clipped.data() + i * static_cast<size_t>(dim));
+  }
+  UpdateRowsUnclipped(kind, settings, dim, rows.data(), pointers.data(), count);
 }
 
 }  // namespace pagoda

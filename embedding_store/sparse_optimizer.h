@@ -26,11 +26,13 @@ RandomKey InitialValueKey(const TableOptions& options);
 //   REQUIRES: row has dim + SlotDim floats.
 void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, float* row);
 
-// Joins the table's settings with the learning rate of one push.
+// Joins the table's settings with the learning rate of one push. Only adagrad_decay
+// looks at `step`.
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,
-                                        float learning_rate_factor);
+                                        float learning_rate_factor, Step step = 0);
 
-// One step for each of rows[i] with gradients[i] [dim]. Rows must be distinct.
+// One step for each of rows[i] with gradients[i] [dim], clipped first as the settings
+// ask. Rows must be distinct.
 //   REQUIRES: rows.size() == gradients.size().
 void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int64_t dim,
                 std::span<float* const> rows, std::span<const float* const> gradients);

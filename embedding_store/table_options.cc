@@ -4,12 +4,16 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
+#include "embedding_store/row_catch_up.h"
 
 namespace pagoda {
 namespace {
 
-constexpr const char* kOptimizerNames[] = {"sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"};
+constexpr const char* kOptimizerNames[] = {"sgd",          "adagrad",   "rowwise_adagrad", "adam",
+                                           "ftrl",         "momentum",  "adagrad_decay",   "adamw",
+                                           "rowwise_adam", "group_ftrl"};
 
 constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16"};
 
@@ -34,6 +38,11 @@ bool FiniteNotNegative(float value) {
   return std::isfinite(value) && value >= 0.0f;
 }
 
+bool IsAdagrad(SparseOptimizerKind kind) {
+  return kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kRowwiseAdagrad ||
+         kind == SparseOptimizerKind::kAdagradDecay;
+}
+
 absl::Status CheckOptimizer(const TableOptions& options) {
   const SparseOptimizerOptions& o = options.optimizer;
   const auto kind = static_cast<size_t>(o.kind);
@@ -50,23 +59,40 @@ absl::Status CheckOptimizer(const TableOptions& options) {
                                  {"optimizer.l2", o.l2},
                                  {"optimizer.ftrl_l1", o.ftrl_l1},
                                  {"optimizer.ftrl_l2", o.ftrl_l2},
-                                 {"optimizer.ftrl_beta", o.ftrl_beta}};
+                                 {"optimizer.ftrl_beta", o.ftrl_beta},
+                                 {"optimizer.ftrl_l21", o.ftrl_l21},
+                                 {"optimizer.weight_decay", o.weight_decay},
+                                 {"optimizer.clip_norm", o.clip_norm},
+                                 {"optimizer.clip_value", o.clip_value}};
   for (const Ranged& r : not_negative) {
     if (!FiniteNotNegative(r.value)) {
       return BadOption(options, r.member, Show(r.value), "finite and >= 0");
     }
   }
-  const Ranged betas[] = {{"optimizer.beta1", o.beta1}, {"optimizer.beta2", o.beta2}};
+  const Ranged betas[] = {{"optimizer.beta1", o.beta1},
+                          {"optimizer.beta2", o.beta2},
+                          {"optimizer.momentum", o.momentum}};
   for (const Ranged& r : betas) {
     if (!(r.value >= 0.0f && r.value < 1.0f)) {
       return BadOption(options, r.member, Show(r.value), "in [0, 1)");
     }
   }
+  if (o.kind == SparseOptimizerKind::kAdagradDecay) {
+    if (!(o.accumulator_decay > 0.0f && o.accumulator_decay <= 1.0f)) {
+      return BadOption(options, "optimizer.accumulator_decay", Show(o.accumulator_decay),
+                       "in (0, 1]");
+    }
+    if (o.decay_steps < 1) {
+      return BadOption(options, "optimizer.decay_steps", Show(o.decay_steps), ">= 1");
+    }
+  }
+  // Their weights are made anew from the slots at each step.
+  if (IsFtrl(o.kind) && o.weight_decay > 0.0f) {
+    return BadOption(options, "optimizer.weight_decay", Show(o.weight_decay),
+                     "0 with ftrl kinds (they have ftrl_l2)");
+  }
   // A zero gradient on a zero accumulator would divide 0 by 0.
-  const bool adagrad =
-      o.kind == SparseOptimizerKind::kAdagrad || o.kind == SparseOptimizerKind::kRowwiseAdagrad;
-  const bool divides =
-      o.kind == SparseOptimizerKind::kAdam || (adagrad && o.initial_accumulator == 0.0f);
+  const bool divides = IsAdam(o.kind) || (IsAdagrad(o.kind) && o.initial_accumulator == 0.0f);
   if (divides && o.epsilon == 0.0f) {
     return BadOption(options, "optimizer.epsilon", "0", "> 0 with this optimizer");
   }
@@ -93,7 +119,16 @@ absl::StatusOr<SparseOptimizerKind> ParseSparseOptimizer(const std::string& name
     if (name == kOptimizerNames[i]) return static_cast<SparseOptimizerKind>(i);
   }
   return absl::InvalidArgumentError(absl::StrCat(
-      "unknown sparse optimizer \"", name, "\"; known: sgd, adagrad, rowwise_adagrad, adam, ftrl"));
+      "unknown sparse optimizer \"", name, "\"; known: ", absl::StrJoin(kOptimizerNames, ", ")));
+}
+
+bool IsAdam(SparseOptimizerKind kind) {
+  return kind == SparseOptimizerKind::kAdam || kind == SparseOptimizerKind::kAdamW ||
+         kind == SparseOptimizerKind::kRowwiseAdam;
+}
+
+bool IsFtrl(SparseOptimizerKind kind) {
+  return kind == SparseOptimizerKind::kFtrl || kind == SparseOptimizerKind::kGroupFtrl;
 }
 
 const char* SparseOptimizerName(SparseOptimizerKind kind) {
@@ -108,6 +143,11 @@ int64_t SlotDim(SparseOptimizerKind kind, int64_t dim) {
     case SparseOptimizerKind::kRowwiseAdagrad: return 1;
     case SparseOptimizerKind::kAdam: return 2 * dim + 1;
     case SparseOptimizerKind::kFtrl: return 2 * dim;
+    case SparseOptimizerKind::kMomentum: return dim;
+    case SparseOptimizerKind::kAdagradDecay: return dim + 1;
+    case SparseOptimizerKind::kAdamW: return 2 * dim + 1;
+    case SparseOptimizerKind::kRowwiseAdam: return dim + 2;
+    case SparseOptimizerKind::kGroupFtrl: return 2 * dim;
   }
   return 0;
 }
@@ -130,7 +170,12 @@ absl::Status CheckTableOptions(const TableOptions& options) {
   if (precision >= std::size(kPrecisionNames)) {
     return BadOption(options, "precision", Show(precision), "a known precision");
   }
-  return CheckOptimizer(options);
+  PAGODA_RETURN_IF_ERROR(CheckOptimizer(options));
+  if (options.optimizer.exact && options.precision != RowPrecision::kF32) {
+    return BadOption(options, "precision", RowPrecisionName(options.precision),
+                     "f32 with optimizer.exact");
+  }
+  return options.optimizer.exact ? CheckExactOptions(options) : absl::OkStatus();
 }
 
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked) {
@@ -159,6 +204,14 @@ absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& aske
   compare("optimizer.ftrl_l1", s.ftrl_l1, o.ftrl_l1);
   compare("optimizer.ftrl_l2", s.ftrl_l2, o.ftrl_l2);
   compare("optimizer.ftrl_beta", s.ftrl_beta, o.ftrl_beta);
+  compare("optimizer.ftrl_l21", s.ftrl_l21, o.ftrl_l21);
+  compare("optimizer.momentum", s.momentum, o.momentum);
+  compare("optimizer.weight_decay", s.weight_decay, o.weight_decay);
+  compare("optimizer.accumulator_decay", s.accumulator_decay, o.accumulator_decay);
+  compare("optimizer.decay_steps", s.decay_steps, o.decay_steps);
+  compare("optimizer.clip_norm", s.clip_norm, o.clip_norm);
+  compare("optimizer.clip_value", s.clip_value, o.clip_value);
+  compare("optimizer.exact", static_cast<int>(s.exact), static_cast<int>(o.exact));
   return status;
 }
 

@@ -29,6 +29,10 @@ class LineReader {
 
   bool done() const { return next_ >= lines_.size(); }
 
+  bool NextIs(absl::string_view key) const {
+    return !done() && absl::StartsWith(lines_[next_], absl::StrCat(key, " "));
+  }
+
   absl::Status Error(absl::string_view what) const {
     return absl::DataLossError(absl::StrCat(source_, ":", next_, ": ", what));
   }
@@ -60,6 +64,19 @@ class LineReader {
   size_t next_ = 0;
 };
 
+// Lines that a table has only where it differs from the defaults.
+struct OptionalLine {
+  const char* key;
+  float SparseOptimizerOptions::*member;
+};
+constexpr OptionalLine kOptionalLines[] = {
+    {"ftrl_l21", &SparseOptimizerOptions::ftrl_l21},
+    {"momentum", &SparseOptimizerOptions::momentum},
+    {"weight_decay", &SparseOptimizerOptions::weight_decay},
+    {"accumulator_decay", &SparseOptimizerOptions::accumulator_decay},
+    {"clip_norm", &SparseOptimizerOptions::clip_norm},
+    {"clip_value", &SparseOptimizerOptions::clip_value}};
+
 void AppendTable(const TableOptions& t, size_t index, std::string* text) {
   const SparseOptimizerOptions& o = t.optimizer;
   absl::StrAppend(text, "table ", index, "\nname ", absl::CEscape(t.name), "\ndim ", t.dim,
@@ -73,6 +90,30 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
                         o.beta2, o.l2);
   absl::StrAppendFormat(text, "ftrl_l1 %.9g\nftrl_l2 %.9g\nftrl_beta %.9g\n", o.ftrl_l1, o.ftrl_l2,
                         o.ftrl_beta);
+  const SparseOptimizerOptions defaults;
+  for (const OptionalLine& line : kOptionalLines) {
+    if (o.*line.member == defaults.*line.member) continue;
+    absl::StrAppendFormat(text, "%s %.9g\n", line.key, o.*line.member);
+  }
+  if (o.decay_steps != defaults.decay_steps) {
+    absl::StrAppendFormat(text, "decay_steps %d\n", o.decay_steps);
+  }
+  if (o.exact) text->append("exact 1\n");
+}
+
+absl::Status ReadOptionalLines(LineReader& reader, SparseOptimizerOptions* o) {
+  for (const OptionalLine& line : kOptionalLines) {
+    if (!reader.NextIs(line.key)) continue;
+    PAGODA_RETURN_IF_ERROR(reader.Read(line.key, &(o->*line.member)));
+  }
+  if (reader.NextIs("decay_steps")) {
+    PAGODA_RETURN_IF_ERROR(reader.Read("decay_steps", &o->decay_steps));
+  }
+  if (!reader.NextIs("exact")) return absl::OkStatus();
+  int exact = 0;
+  PAGODA_RETURN_IF_ERROR(reader.Read("exact", &exact));
+  o->exact = exact != 0;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
@@ -108,6 +149,7 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l1", &o.ftrl_l1));
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l2", &o.ftrl_l2));
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_beta", &o.ftrl_beta));
+  PAGODA_RETURN_IF_ERROR(ReadOptionalLines(reader, &o));
   const absl::Status checked = CheckTableOptions(t);
   if (!checked.ok()) return reader.Error(checked.message());
   return t;

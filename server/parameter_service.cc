@@ -99,6 +99,9 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
     }
   }
   if (!request.training()) return HelloReader(request);
+  PAGODA_RETURN_IF_ERROR(CheckExactMode(
+      request.mode(),
+      std::vector<proto::TableSpec>(request.tables().begin(), request.tables().end())));
   PAGODA_ASSIGN_OR_RETURN(const std::vector<uint32_t> indices,
                           served_.Declare(std::vector<proto::TableSpec>(request.tables().begin(),
                                                                         request.tables().end()),

@@ -97,6 +97,14 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   options.optimizer.ftrl_l1 = spec.optimizer().ftrl_l1();
   options.optimizer.ftrl_l2 = spec.optimizer().ftrl_l2();
   options.optimizer.ftrl_beta = spec.optimizer().ftrl_beta();
+  options.optimizer.ftrl_l21 = spec.optimizer().ftrl_l21();
+  options.optimizer.momentum = spec.optimizer().momentum();
+  options.optimizer.weight_decay = spec.optimizer().weight_decay();
+  options.optimizer.accumulator_decay = spec.optimizer().accumulator_decay();
+  options.optimizer.decay_steps = spec.optimizer().decay_steps();
+  options.optimizer.clip_norm = spec.optimizer().clip_norm();
+  options.optimizer.clip_value = spec.optimizer().clip_value();
+  options.optimizer.exact = spec.optimizer().exact();
   PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
   return options;
 }
@@ -121,6 +129,14 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   optimizer.set_ftrl_l1(options.optimizer.ftrl_l1);
   optimizer.set_ftrl_l2(options.optimizer.ftrl_l2);
   optimizer.set_ftrl_beta(options.optimizer.ftrl_beta);
+  optimizer.set_ftrl_l21(options.optimizer.ftrl_l21);
+  optimizer.set_momentum(options.optimizer.momentum);
+  optimizer.set_weight_decay(options.optimizer.weight_decay);
+  optimizer.set_accumulator_decay(options.optimizer.accumulator_decay);
+  optimizer.set_decay_steps(options.optimizer.decay_steps);
+  optimizer.set_clip_norm(options.optimizer.clip_norm);
+  optimizer.set_clip_value(options.optimizer.clip_value);
+  optimizer.set_exact(options.optimizer.exact);
   return spec;
 }
 
@@ -176,6 +192,15 @@ absl::Status ServedTables::Reopen(EmbeddingStore& store) {
   return absl::OkStatus();
 }
 
+std::vector<uint32_t> ServedTables::ExactTables() const {
+  std::vector<uint32_t> exact;
+  for (uint32_t i = 0; i < entries_.size(); ++i) {
+    const TableOptions& options = entries_[i].options;
+    if (options.optimizer.exact && !options.frozen) exact.push_back(i);
+  }
+  return exact;
+}
+
 std::string ServedTables::Describe(uint32_t table) const {
   const Entry* entry = Get(table);
   if (entry == nullptr) return absl::StrCat("table of index ", table);
@@ -199,6 +224,15 @@ absl::Status ServedTables::CheckPush(std::span<const ServicePush> tables, int64_
                                                      push.gradients.size(), " gradient values for ",
                                                      push.ids.size(), " ids of dim ", options.dim));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckExactMode(const std::string& mode, std::span<const proto::TableSpec> specs) {
+  for (const proto::TableSpec& spec : specs) {
+    if (mode == "sync" || !spec.optimizer().exact()) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "table '", spec.name(), "' is exact, which needs mode sync; the job's mode is ", mode));
   }
   return absl::OkStatus();
 }

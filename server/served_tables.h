@@ -52,6 +52,9 @@ class ServedTables {
     return table < entries_.size() ? &entries_[table] : nullptr;
   }
 
+  // Exact tables that take pushes: they take every step, with or without ids.
+  std::vector<uint32_t> ExactTables() const;
+
   // Checks that tables are known, appear once, and hold at most `ids_max` ids in all.
   //   NOT_FOUND           there is no table of that index
   //   INVALID_ARGUMENT    a table appears twice
@@ -70,6 +73,10 @@ class ServedTables {
 
   std::vector<Entry> entries_;
 };
+
+// Exact tables need sync mode, where steps are steps of the whole job (DESIGN ruling 8).
+//   FAILED_PRECONDITION  names the table
+absl::Status CheckExactMode(const std::string& mode, std::span<const proto::TableSpec> specs);
 
 // Checks what a merge of several workers' pushes would hide from the store: ids
 // are distinct, gradients finite, and ids belong to shard `shard` of `num_shards`.

@@ -74,6 +74,8 @@ absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables&
       if (!table.ids.empty()) by_table[table.table].push_back({table.ids, table.gradients});
     }
   }
+  const std::vector<uint32_t> exact = served.ExactTables();
+  if (by_table.empty() && exact.empty()) return absl::OkStatus();
   std::vector<MergedGradients> merged;
   merged.reserve(by_table.size());  // The spans below point into it.
   std::vector<StorePush> store_pushes;
@@ -90,7 +92,9 @@ absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables&
     merged.push_back(MergeGradients(contributions, entry->options.dim, pool));
     store_pushes.push_back({entry->store_index, merged.back().ids, merged.back().gradients});
   }
-  if (store_pushes.empty()) return absl::OkStatus();
+  for (const uint32_t table : exact) {
+    if (!by_table.contains(table)) store_pushes.push_back({served.Get(table)->store_index, {}, {}});
+  }
   const PushHeader& header = pushes.front().header;
   // A step of several workers has no single origin; its retries are known for as long
   // as the service lives.

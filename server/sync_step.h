@@ -66,9 +66,10 @@ class SyncStep {
 // What the store knows a worker's push by: its job and rank, incarnation and sequence.
 PushOrigin OriginOf(const PushHeader& header);
 
-// Pushes all tables' sums to the store as one step; without any row, nothing is
-// done. One worker's push goes to the store as it is, with its origin: the store
-// applies it once, also across a restart of the server.
+// Pushes all tables' sums to the store as one step, in which exact tables take part
+// also without a row; with neither rows nor exact tables, nothing is done. One worker's
+// push goes to the store as it is, with its origin: the store applies it once, also
+// across a restart of the server.
 //   errors  the store's; nothing is applied then
 absl::Status ApplyPushes(std::span<const WorkerPush> pushes, const ServedTables& served,
                          EmbeddingStore& store, ThreadPool* pool);

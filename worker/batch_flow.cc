@@ -46,6 +46,9 @@ absl::StatusOr<std::unique_ptr<BatchFlow>> BatchFlow::Start(const ReaderOptions&
   prefetch.declaration = &model.declaration();
   prefetch.batches_ahead = std::max<int64_t>(2, model.options().pull_ahead + 1);
   prefetch.find_repeats = flow->early_;
+  for (const proto::TableSpec& table : model.tables()) {
+    prefetch.repeat_all.push_back(table.optimizer().exact() && !table.frozen());
+  }
   PAGODA_ASSIGN_OR_RETURN(flow->prefetcher_, Prefetcher::Start(prefetch));
   return flow;
 }

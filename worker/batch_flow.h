@@ -3,7 +3,8 @@
 //
 //   sync   The rows of batch t + 1 are those after step t. With one worker and
 //          pull_ahead > 0 they are pulled while step t is computed, and those that
-//          step t pushed are read again after it; same bits, less waiting.
+//          step t pushed (of exact tables: all) are read again after it; same bits,
+//          less waiting.
 //   async  pull_ahead batches are pulled ahead, as the rows are.
 //
 // Threads: one thread at a time.

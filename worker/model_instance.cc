@@ -95,6 +95,15 @@ absl::Status ModelInstance::MakeTables() {
                         std::all_of(options_.stages.begin(), options_.stages.end(),
                                     [&](const auto& s) { return FreezesTable(s, table.name()); });
     if (always) table.set_frozen(true);
+    const bool sometimes =
+        std::any_of(options_.stages.begin(), options_.stages.end(),
+                    [&](const auto& s) { return FreezesTable(s, table.name()); });
+    if (sometimes && !always && table.optimizer().exact()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("table '", table.name(),
+                       "' is exact: it can be frozen in all stages or in none, because its rows "
+                       "move with every step"));
+    }
   }
   return absl::OkStatus();
 }

@@ -1,5 +1,6 @@
 #include "worker/prefetch.h"
 
+#include <numeric>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -90,6 +91,11 @@ void Prefetcher::MarkRepeats(PrefetchedBatch& batch) {
   batch.repeats.resize(unique_ids.size());
   before_.resize(unique_ids.size());
   for (size_t table = 0; table < unique_ids.size(); ++table) {
+    if (table < options_.repeat_all.size() && options_.repeat_all[table]) {
+      batch.repeats[table].resize(unique_ids[table].size());
+      std::iota(batch.repeats[table].begin(), batch.repeats[table].end(), 0);
+      continue;
+    }
     const absl::flat_hash_set<FeatureId> before(before_[table].begin(), before_[table].end());
     for (size_t i = 0; i < unique_ids[table].size(); ++i) {
       if (before.contains(unique_ids[table][i])) {

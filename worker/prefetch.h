@@ -30,7 +30,8 @@ struct PrefetchedBatch {
   ReaderPosition position;  // Where the reader goes on after this batch.
   int64_t pass = 0;         // 0-based pass over the data that it belongs to.
   double progress = 0.0;    // Of the whole input, after this batch.
-  // Per table: positions in unique_ids whose ids the batch before also had.
+  // Per table: positions in unique_ids whose ids the batch before also had; all of
+  // them where repeat_all is set.
   std::vector<std::vector<int32_t>> repeats;
 };
 
@@ -41,6 +42,8 @@ struct PrefetchOptions {
   const Declaration* declaration = nullptr;  // Must outlive the prefetcher.
   int64_t batches_ahead = 4;                 // > 0: held ready beside the one in the making.
   bool find_repeats = false;
+  // By table: every row changes with every step (exact tables). Missing: no.
+  std::vector<bool> repeat_all;
   // Prepares batch i only when i % prepare_every == prepare_offset.
   int64_t prepare_every = 1;
   int64_t prepare_offset = 0;

@@ -40,7 +40,7 @@ class RowPuller {
   std::shared_ptr<PulledBatch> Start(std::unique_ptr<PrefetchedBatch> data, Step after_step);
   // Reads the rows in data->repeats again, as they are after `after_step`. Equal to
   // having pulled all of them then, when only ids of the batch in front were pushed
-  // since (DESIGN ruling 2).
+  // since, and exact tables repeat all ids (DESIGN ruling 2).
   void Refresh(const std::shared_ptr<PulledBatch>& batch, Step after_step);
   // Returns when batch->rows holds every row.   Errors: PendingCalls::Wait's.
   absl::Status Wait(PulledBatch& batch);

@@ -159,6 +159,9 @@ TEST_CASE("rows: [sparse] for all, [table.NAME] where one differs") {
   CHECK(sparse.optimizer.kind() == "rowwise_adagrad");
   CHECK(sparse.optimizer.learning_rate() == 0.05f);
   CHECK(sparse.optimizer.epsilon() == 1e-8f);
+  CHECK(sparse.optimizer.momentum() == 0.9f);
+  CHECK(sparse.optimizer.decay_steps() == 100000);
+  CHECK_FALSE(sparse.optimizer.exact());
   CHECK(sparse.init_stddev == 0.125f);
   REQUIRE(sparse.overrides.size() == 1);
   CHECK(sparse.overrides[0].table == "jobs");
@@ -257,6 +260,8 @@ TEST_CASE("values that do not go together are named") {
         std::string::npos);
   CHECK(ErrorOf({"schema.group=\"\""}).find("gauc needs schema.group") != std::string::npos);
   CHECK(ErrorOf({"job.name=a/b"}).find("job.name") != std::string::npos);
+  CHECK(ErrorOf({"sparse.exact=true"}).find("exact = true needs train.mode = \"sync\"") !=
+        std::string::npos);
   CHECK(ErrorOf({"features.x.kind=bucketised"}).find("boundaries") != std::string::npos);
   CHECK(ErrorOf({"features.x.kind=bucketised", "features.x.boundaries=[2, 1]"})
             .find("do not ascend") != std::string::npos);

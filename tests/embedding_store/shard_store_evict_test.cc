@@ -205,6 +205,14 @@ TEST_CASE("nonsense is refused, and nothing goes") {
       Contains("norm_min"));
   CHECK(absl::IsFailedPrecondition(store->Evict(1, {.rows_max = 1}).status()));
   CHECK(absl::IsNotFound(store->Evict(2, {.rows_max = 1}).status()));
+  TableOptions exact = MakeTable("exact", 3, Kind::kMomentum);
+  exact.optimizer.exact = true;
+  const uint32_t exact_table = OpenTableOf(*store, exact);
+  CHECK_THAT(std::string(store->Evict(exact_table, {.rows_max = 1}).status().message()),
+             Contains("exact"));
+  exact.name = "half";
+  exact.precision = RowPrecision::kF16;
+  CHECK_THAT(std::string(store->OpenTable(exact).status().message()), Contains("f32"));
   CHECK(IdsOf(*store).size() == 3);
   REQUIRE(store->Cut(scratch / "cut").ok());
   StoreOptions read_only = MakeStore(scratch / "cut");

@@ -14,11 +14,22 @@ using Kind = SparseOptimizerKind;
 using Catch::Contains;
 
 std::vector<TableOptions> AllKinds() {
-  std::vector<TableOptions> tables = {
-      MakeTable("sgd", 5, Kind::kSgd), MakeTable("adagrad", 16, Kind::kAdagrad),
-      MakeTable("rowwise", 13, Kind::kRowwiseAdagrad), MakeTable("adam", 8, Kind::kAdam),
-      MakeTable("ftrl", 1, Kind::kFtrl)};
+  std::vector<TableOptions> tables = {MakeTable("sgd", 5, Kind::kSgd),
+                                      MakeTable("adagrad", 16, Kind::kAdagrad),
+                                      MakeTable("rowwise", 13, Kind::kRowwiseAdagrad),
+                                      MakeTable("adam", 8, Kind::kAdam),
+                                      MakeTable("ftrl", 1, Kind::kFtrl),
+                                      MakeTable("momentum", 4, Kind::kMomentum),
+                                      MakeTable("adagrad_decay", 3, Kind::kAdagradDecay),
+                                      MakeTable("adamw", 6, Kind::kAdamW),
+                                      MakeTable("rowwise_adam", 12, Kind::kRowwiseAdam),
+                                      MakeTable("group_ftrl", 9, Kind::kGroupFtrl)};
   for (TableOptions& table : tables) table.optimizer.l2 = 0.01f;
+  tables[5].optimizer.clip_norm = 1.0f;
+  tables[6].optimizer.decay_steps = 5;
+  tables[7].optimizer.weight_decay = 0.1f;
+  tables[8].optimizer.clip_value = 0.6f;
+  tables[9].optimizer.ftrl_l21 = 0.1f;
   tables[1].optimizer.initial_accumulator = 0.1f;
   tables[2].init_zero_columns = 1;
   tables[4].optimizer.ftrl_l1 = 0.2f;

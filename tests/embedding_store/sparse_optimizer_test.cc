@@ -8,68 +8,40 @@
 #include <random>
 
 #include "base/finite.h"
+#include "tests/embedding_store/double_oracle.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
 namespace {
 
 using Kind = SparseOptimizerKind;
-constexpr Kind kAllKinds[] = {Kind::kSgd, Kind::kAdagrad, Kind::kRowwiseAdagrad, Kind::kAdam,
-                              Kind::kFtrl};
+constexpr Kind kAllKinds[] = {Kind::kSgd,          Kind::kAdagrad, Kind::kRowwiseAdagrad,
+                              Kind::kAdam,         Kind::kFtrl,    Kind::kMomentum,
+                              Kind::kAdagradDecay, Kind::kAdamW,   Kind::kRowwiseAdam,
+                              Kind::kGroupFtrl};
 
-// One step in double, straight from the papers.
-void StepInDouble(const SparseOptimizerOptions& o, double rate, const std::vector<float>& gradient,
-                  std::vector<double>& w, std::vector<double>& s) {
-  const size_t dim = w.size();
-  std::vector<double> g(dim);
-  double squares = 0;
-  for (size_t c = 0; c < dim; ++c) {
-    g[c] = gradient[c] + double{o.l2} * w[c];
-    squares += g[c] * g[c];
-  }
-  if (o.kind == Kind::kRowwiseAdagrad) s[0] += squares / static_cast<double>(dim);
-  if (o.kind == Kind::kAdam) s[2 * dim] += 1;
-  for (size_t c = 0; c < dim; ++c) {
-    if (o.kind == Kind::kSgd) w[c] -= rate * g[c];
-    if (o.kind == Kind::kRowwiseAdagrad) w[c] -= rate * g[c] / (std::sqrt(s[0]) + o.epsilon);
-    if (o.kind == Kind::kAdagrad) {
-      s[c] += g[c] * g[c];
-      w[c] -= rate * g[c] / (std::sqrt(s[c]) + o.epsilon);
-    }
-    if (o.kind == Kind::kAdam) {
-      const double b1 = o.beta1;
-      const double b2 = o.beta2;
-      s[c] = b1 * s[c] + (1 - b1) * g[c];
-      s[dim + c] = b2 * s[dim + c] + (1 - b2) * g[c] * g[c];
-      const double m = s[c] / (1 - std::pow(b1, s[2 * dim]));
-      const double v = s[dim + c] / (1 - std::pow(b2, s[2 * dim]));
-      w[c] -= rate * m / (std::sqrt(v) + o.epsilon);
-    }
-    if (o.kind == Kind::kFtrl) {
-      double& z = s[c];
-      double& n = s[dim + c];
-      const double sigma = (std::sqrt(n + g[c] * g[c]) - std::sqrt(n)) / rate;
-      z += g[c] - sigma * w[c];
-      n += g[c] * g[c];
-      const double sign = z < 0 ? -1 : 1;
-      w[c] = std::fabs(z) <= o.ftrl_l1
-                 ? 0
-                 : -(z - sign * o.ftrl_l1) / ((o.ftrl_beta + std::sqrt(n)) / rate + o.ftrl_l2);
-    }
-  }
-}
-
-TEST_CASE("each optimizer follows its formula in double, and the oracle bit for bit") {
-  const Kind kind =
-      GENERATE(Kind::kSgd, Kind::kAdagrad, Kind::kRowwiseAdagrad, Kind::kAdam, Kind::kFtrl);
-  const int64_t dim = GENERATE(1, 2, 7, 8, 16, 33, 128);
-  const float l2 = GENERATE(0.0f, 0.02f);
-  CAPTURE(SparseOptimizerName(kind), dim, l2);
+TableOptions TableForFormulas(Kind kind, int64_t dim) {
   TableOptions table = MakeTable("t", dim, kind);
-  table.optimizer.l2 = l2;
   table.optimizer.initial_accumulator = 0.1f;
   table.optimizer.ftrl_l1 = 0.05f;
   table.optimizer.ftrl_l2 = 0.1f;
+  table.optimizer.ftrl_l21 = 0.02f;
+  table.optimizer.decay_steps = 7;
+  table.optimizer.accumulator_decay = 0.7f;
+  return table;
+}
+
+TEST_CASE("each optimizer follows its formula in double, and the oracle bit for bit") {
+  const Kind kind = GENERATE(from_range(std::begin(kAllKinds), std::end(kAllKinds)));
+  const int64_t dim = GENERATE(1, 2, 7, 8, 16, 33, 64, 128);
+  const int variant = GENERATE(0, 1, 2);  // Plain; with decays; clipped.
+  CAPTURE(SparseOptimizerName(kind), dim, variant);
+  TableOptions table = TableForFormulas(kind, dim);
+  if (variant == 1) table.optimizer.l2 = 0.02f;
+  if (variant == 1 && !IsFtrl(kind)) table.optimizer.weight_decay = 0.05f;
+  if (variant == 2) table.optimizer.clip_value = 0.8f;
+  if (variant == 2) table.optimizer.clip_norm = 1.5f;
+  REQUIRE(CheckTableOptions(table).ok());
 
   std::mt19937 random(17);
   std::normal_distribution<float> normal;
@@ -86,13 +58,14 @@ TEST_CASE("each optimizer follows its formula in double, and the oracle bit for 
     float* rows[] = {row.data()};
     const float* gradients[] = {gradient.data()};
     const float factor = 1.0f / static_cast<float>(step);
-    UpdateRows(kind, MakeRowUpdateSettings(table.optimizer, 0.1f, factor), dim, rows, gradients);
-    OracleUpdate(table.optimizer, 0.1f * factor, gradient.data(), &single);
-    StepInDouble(table.optimizer, double{0.1f} * double{factor}, gradient, w, s);
+    UpdateRows(kind, MakeRowUpdateSettings(table.optimizer, 0.1f, factor, step), dim, rows,
+               gradients);
+    OracleUpdate(table.optimizer, 0.1f * factor, gradient.data(), &single, step);
+    StepInDouble(table.optimizer, double{0.1f} * double{factor}, gradient, step, w, s);
     for (size_t c = 0; c < w.size(); ++c) {
       // A step is about ten roundings of values of size <= 1 (ftrl: divided by a rate
       // that falls to 0.003), and errors add up over the steps.
-      const double bound = kSteps * 20 * 6e-8 * (kind == Kind::kFtrl ? 20 : 1);
+      const double bound = kSteps * 20 * 6e-8 * (IsFtrl(kind) ? 20 : 1);
       CAPTURE(step, c);
       REQUIRE(std::fabs(row[c] - w[c]) <= bound);
     }
@@ -100,6 +73,37 @@ TEST_CASE("each optimizer follows its formula in double, and the oracle bit for 
     REQUIRE((slots == 0 ||
              std::memcmp(row.data() + dim, single.slots.data(), slots * sizeof(float)) == 0));
   }
+}
+
+TEST_CASE("group ftrl makes whole rows zero, and adagrad_decay forgets down to its floor") {
+  TableOptions group = TableForFormulas(Kind::kGroupFtrl, 3);
+  group.optimizer.ftrl_l1 = 0.0f;
+  group.optimizer.ftrl_l21 = 2.0f;
+  std::vector<float> row(9, 0.0f);
+  float* rows[] = {row.data()};
+  const RowUpdateSettings settings = MakeRowUpdateSettings(group.optimizer, 0.1f, 1.0f);
+  const float small[] = {1.0f, -2.0f, 2.0f};  // Norm 3, below 2 sqrt(3).
+  const float* gradients[] = {small};
+  UpdateRows(Kind::kGroupFtrl, settings, 3, rows, gradients);
+  CHECK((row[0] == 0.0f && row[1] == 0.0f && row[2] == 0.0f));
+  UpdateRows(Kind::kGroupFtrl, settings, 3, rows, gradients);  // Norm 6: above.
+  CHECK((row[0] < 0.0f && row[1] > 0.0f && row[2] < 0.0f));
+
+  TableOptions decays = TableForFormulas(Kind::kAdagradDecay, 1);
+  std::vector<float> decayed = {0.0f, 100.0f, 0.0f};
+  float* decayed_rows[] = {decayed.data()};
+  const float zero = 0.0f;
+  const float* zeros[] = {&zero};
+  auto step_at = [&](Step step) {
+    UpdateRows(Kind::kAdagradDecay, MakeRowUpdateSettings(decays.optimizer, 0.1f, 1.0f, step), 1,
+               decayed_rows, zeros);
+    return decayed[1];
+  };
+  CHECK(step_at(6) == 100.0f);
+  CHECK(step_at(7) == Approx(70.0));
+  CHECK(step_at(21) == Approx(100.0 * 0.7 * 0.7 * 0.7));
+  CHECK(step_at(700) == 0.1f);
+  CHECK(step_at(1) == 0.1f);  // Steps that begin anew forget nothing.
 }
 
 TEST_CASE("a zero gradient and a zero rate leave weights finite and as expected") {
@@ -167,7 +171,7 @@ TEST_CASE("initial values are normal, seeded by table and id, and zero where ask
   float b[8];
   FillInitialRow(table, key, 1, a);
   TableOptions other = table;
-  other.name = "u";
+  other.name.push_back('u');
   FillInitialRow(other, InitialValueKey(other), 1, b);
   CHECK(a[1] != b[1]);
   other = table;

@@ -34,7 +34,7 @@ TableOptions MakeTable(const std::string& name, int64_t dim, SparseOptimizerKind
   table.name = name;
   table.dim = dim;
   table.seed = 7;
-  table.init_stddev = kind == SparseOptimizerKind::kFtrl ? 0.0f : 0.05f;
+  table.init_stddev = IsFtrl(kind) ? 0.0f : 0.05f;
   table.optimizer.kind = kind;
   table.optimizer.learning_rate = 0.1f;
   return table;
@@ -111,60 +111,116 @@ TestPush RandomPush(const std::vector<TableOptions>& tables, uint64_t seed, uint
   return push;
 }
 
+namespace {
+
+float TreeSumOfSquares(const std::vector<float>& values) {
+  float lane[8] = {};
+  for (size_t c = 0; c < values.size(); ++c) lane[c % 8] += values[c] * values[c];
+  for (int width = 4; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  }
+  return lane[0];
+}
+
+std::vector<float> ClippedGradient(const SparseOptimizerOptions& o, const float* gradient,
+                                   size_t dim) {
+  std::vector<float> g(gradient, gradient + dim);
+  if (o.clip_value > 0) {
+    for (float& x : g) x = std::clamp(x, -o.clip_value, o.clip_value);
+  }
+  const float norm = std::sqrt(TreeSumOfSquares(g));
+  if (o.clip_norm > 0 && norm > o.clip_norm) {
+    for (float& x : g) x *= o.clip_norm / norm;
+  }
+  return g;
+}
+
+void OracleAdam(const SparseOptimizerOptions& o, float rate, const std::vector<float>& g, float* w,
+                float* s) {
+  const size_t dim = g.size();
+  const bool rowwise = o.kind == SparseOptimizerKind::kRowwiseAdam;
+  float* v = s + dim;
+  float& count = v[rowwise ? 1 : dim];
+  count += 1.0f;
+  const double t = count;
+  const auto step = static_cast<float>(double{rate} / (1.0 - std::pow(double{o.beta1}, t)));
+  const auto root = static_cast<float>(std::sqrt(1.0 - std::pow(double{o.beta2}, t)));
+  const float mean = TreeSumOfSquares(g) / static_cast<float>(dim);
+  if (rowwise) v[0] = o.beta2 * v[0] + (1.0f - o.beta2) * mean;
+  for (size_t c = 0; c < dim; ++c) {
+    s[c] = o.beta1 * s[c] + (1.0f - o.beta1) * g[c];
+    const float decay = rate * o.weight_decay * w[c];
+    if (rowwise) {
+      w[c] -= step / (std::sqrt(v[0]) / root + o.epsilon) * s[c] + decay;
+    } else {
+      v[c] = o.beta2 * v[c] + (1.0f - o.beta2) * g[c] * g[c];
+      w[c] -= step * (s[c] / (std::sqrt(v[c]) / root + o.epsilon)) + decay;
+    }
+  }
+}
+
+void OracleFtrl(const SparseOptimizerOptions& o, float rate, const std::vector<float>& g, float* w,
+                float* s) {
+  const size_t dim = g.size();
+  if (rate <= 0.0f) return;
+  std::vector<float> shrunk(dim);
+  for (size_t c = 0; c < dim; ++c) {
+    float& z = s[c];
+    float& n = s[dim + c];
+    const float n_new = n + g[c] * g[c];
+    z += g[c] - (std::sqrt(n_new) - std::sqrt(n)) / rate * w[c];
+    n = n_new;
+    shrunk[c] = std::fabs(z) <= o.ftrl_l1 ? 0.0f : z - (z > 0.0f ? o.ftrl_l1 : -o.ftrl_l1);
+  }
+  float kept = 1.0f;
+  if (o.kind == SparseOptimizerKind::kGroupFtrl) {
+    const float norm = std::sqrt(TreeSumOfSquares(shrunk));
+    const float threshold = o.ftrl_l21 * std::sqrt(static_cast<float>(dim));
+    kept = norm > threshold ? 1.0f - threshold / norm : 0.0f;
+  }
+  for (size_t c = 0; c < dim; ++c) {
+    const float root = (o.ftrl_beta + std::sqrt(s[dim + c])) / rate + o.ftrl_l2;
+    w[c] = shrunk[c] == 0.0f || kept == 0.0f ? 0.0f : -(kept * shrunk[c]) / root;
+  }
+}
+
+}  // namespace
+
 void OracleUpdate(const SparseOptimizerOptions& o, float rate, const float* gradient,
-                  StoreOracle::Row* row) {
+                  StoreOracle::Row* row, Step step) {
   const size_t dim = row->weights.size();
-  std::vector<float> g(dim);
-  for (size_t c = 0; c < dim; ++c) g[c] = gradient[c] + o.l2 * row->weights[c];
+  std::vector<float> g = ClippedGradient(o, gradient, dim);
+  for (size_t c = 0; c < dim; ++c) g[c] += o.l2 * row->weights[c];
   float* w = row->weights.data();
   float* s = row->slots.data();
-  switch (o.kind) {
-    case SparseOptimizerKind::kSgd:
-      for (size_t c = 0; c < dim; ++c) w[c] -= rate * g[c];
-      return;
-    case SparseOptimizerKind::kAdagrad:
-      for (size_t c = 0; c < dim; ++c) {
-        s[c] += g[c] * g[c];
-        w[c] -= rate * g[c] / (std::sqrt(s[c]) + o.epsilon);
-      }
-      return;
-    case SparseOptimizerKind::kRowwiseAdagrad: {
-      float lane[8] = {};
-      for (size_t c = 0; c < dim; ++c) lane[c % 8] += g[c] * g[c];
-      for (int width = 4; width > 0; width /= 2) {
-        for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-      }
-      s[0] += lane[0] / static_cast<float>(dim);
-      const float scale = rate / (std::sqrt(s[0]) + o.epsilon);
-      for (size_t c = 0; c < dim; ++c) w[c] -= scale * g[c];
-      return;
+  if (IsAdam(o.kind)) return OracleAdam(o, rate, g, w, s);
+  if (IsFtrl(o.kind)) return OracleFtrl(o, rate, g, w, s);
+  const auto decay = [&](size_t c) { return rate * o.weight_decay * w[c]; };
+  if (o.kind == SparseOptimizerKind::kAdagradDecay) {
+    const auto periods = static_cast<float>(step / o.decay_steps);
+    const auto kept = static_cast<float>(
+        std::pow(double{o.accumulator_decay}, double{std::max(0.0f, periods - s[dim])}));
+    for (size_t c = 0; c < dim; ++c) {
+      if (periods > s[dim]) s[c] = std::max(s[c] * kept, o.initial_accumulator);
     }
-    case SparseOptimizerKind::kAdam: {
-      const double t = (s[2 * dim] += 1.0f);
-      const auto step = static_cast<float>(double{rate} / (1.0 - std::pow(double{o.beta1}, t)));
-      const auto root = static_cast<float>(std::sqrt(1.0 - std::pow(double{o.beta2}, t)));
-      for (size_t c = 0; c < dim; ++c) {
-        s[c] = o.beta1 * s[c] + (1.0f - o.beta1) * g[c];
-        s[dim + c] = o.beta2 * s[dim + c] + (1.0f - o.beta2) * g[c] * g[c];
-        w[c] -= step * (s[c] / (std::sqrt(s[dim + c]) / root + o.epsilon));
-      }
-      return;
+    s[dim] = periods;
+  }
+  if (o.kind == SparseOptimizerKind::kRowwiseAdagrad) {
+    s[0] += TreeSumOfSquares(g) / static_cast<float>(dim);
+    const float scale = rate / (std::sqrt(s[0]) + o.epsilon);
+    for (size_t c = 0; c < dim; ++c) w[c] -= scale * g[c] + decay(c);
+    return;
+  }
+  for (size_t c = 0; c < dim; ++c) {
+    if (o.kind == SparseOptimizerKind::kSgd) {
+      w[c] -= rate * g[c] + decay(c);
+    } else if (o.kind == SparseOptimizerKind::kMomentum) {
+      s[c] = o.momentum * s[c] + g[c];
+      w[c] -= rate * s[c] + decay(c);
+    } else {
+      s[c] += g[c] * g[c];
+      w[c] -= rate * g[c] / (std::sqrt(s[c]) + o.epsilon) + decay(c);
     }
-    case SparseOptimizerKind::kFtrl:
-      for (size_t c = 0; c < dim && rate > 0.0f; ++c) {
-        float& z = s[c];
-        float& n = s[dim + c];
-        const float n_new = n + g[c] * g[c];
-        z += g[c] - (std::sqrt(n_new) - std::sqrt(n)) / rate * w[c];
-        n = n_new;
-        if (std::fabs(z) <= o.ftrl_l1) {
-          w[c] = 0.0f;
-        } else {
-          const float sign = z > 0.0f ? 1.0f : -1.0f;
-          w[c] = -(z - sign * o.ftrl_l1) / ((o.ftrl_beta + std::sqrt(n)) / rate + o.ftrl_l2);
-        }
-      }
-      return;
   }
 }
 
@@ -192,10 +248,12 @@ StoreOracle::Row StoreOracle::RowOf(uint32_t table, FeatureId id) const {
                                : t.init_stddev * RandomNormal(key, static_cast<uint64_t>(c)));
   }
   for (float& weight : row.weights) weight = OracleRound(t.precision, weight, 0.5);
-  const bool adagrad = t.optimizer.kind == SparseOptimizerKind::kAdagrad ||
-                       t.optimizer.kind == SparseOptimizerKind::kRowwiseAdagrad;
-  row.slots.assign(static_cast<size_t>(SlotDim(t.optimizer.kind, t.dim)),
-                   adagrad ? t.optimizer.initial_accumulator : 0.0f);
+  const SparseOptimizerKind kind = t.optimizer.kind;
+  row.slots.assign(static_cast<size_t>(SlotDim(kind, t.dim)), 0.0f);
+  const bool each =
+      kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kAdagradDecay;
+  const int64_t accumulators = each ? t.dim : kind == SparseOptimizerKind::kRowwiseAdagrad ? 1 : 0;
+  std::fill_n(row.slots.begin(), accumulators, t.optimizer.initial_accumulator);
   return row;
 }
 
@@ -206,7 +264,7 @@ void StoreOracle::Push(const TestPush& push) {
     for (size_t i = 0; i < part.ids.size(); ++i) {
       Row row = RowOf(part.table, part.ids[i]);
       OracleUpdate(table.optimizer, table.optimizer.learning_rate * push.learning_rate_factor,
-                   part.gradients.data() + i * dim, &row);
+                   part.gradients.data() + i * dim, &row, push.step);
       row.last_step = push.step;
       ++row.updates;
       const RandomKey key = RandomKey{table.seed}

@@ -85,12 +85,12 @@ class StoreOracle {
   std::map<Key, Row> rows_;
 };
 
-// `x` as a 16-bit number of `significant` bits: the neighbour below plus `part` of the
-// way (0.5: to nearest, ties to even), in double.
+// `x` as a 16-bit number of `precision`: the neighbour below plus `part` of the way (0.5:
+// to nearest, ties to even), in double.
 float OracleRound(RowPrecision precision, float x, double part);
 
-// One step by the formulas, for one row.
+// One step by the formulas, for one row. Only adagrad_decay looks at `step`.
 void OracleUpdate(const SparseOptimizerOptions& options, float learning_rate, const float* gradient,
-                  StoreOracle::Row* row);
+                  StoreOracle::Row* row, Step step = 0);
 
 }  // namespace pagoda

@@ -21,6 +21,16 @@ std::vector<TableOptions> SomeTables() {
   tables[1].optimizer.learning_rate = 0.1f;
   tables[1].optimizer.ftrl_l1 = 1e-30f;
   tables[1].optimizer.epsilon = std::nextafter(1.0f, 2.0f);
+  tables.push_back(MakeTable("every option", 3, Kind::kMomentum));
+  SparseOptimizerOptions& o = tables[2].optimizer;
+  o.momentum = 0.25f;
+  o.weight_decay = 0.3f;
+  o.accumulator_decay = 0.1f;
+  o.decay_steps = 12345;
+  o.ftrl_l21 = 0.7f;
+  o.clip_norm = 0.9f;
+  o.clip_value = 1.1f;
+  o.exact = true;
   return tables;
 }
 

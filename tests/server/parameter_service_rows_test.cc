@@ -359,6 +359,29 @@ TEST_CASE("ids of another shard are refused") {
   CHECK_THAT(std::string(status.message()), Catch::Contains("belongs to shard 0 of 2"));
 }
 
+TEST_CASE("an exact table takes every step, also those without rows") {
+  const TemporaryDirectory directory;
+  auto service = OpenService(directory.path());
+  proto::TableSpec exact = MakeTable("user", 1, "sgd");
+  exact.set_init_stddev(1.0f);
+  exact.mutable_optimizer()->set_learning_rate(0.5f);
+  exact.mutable_optimizer()->set_weight_decay(0.5f);
+  exact.mutable_optimizer()->set_exact(true);
+  for (const uint32_t rank : {0u, 1u}) {
+    REQUIRE(service->Hello(MakeHelloOf(rank, 2, {exact})).ok());
+  }
+  const float before = PullAndWait(*service, 0, {7}).value()[0];
+  for (Step step = 1; step <= 3; ++step) {
+    Answer first, second;
+    service->Push(MakeHeader(0, step), {}, first.Done());
+    service->Push(MakeHeader(1, step), {}, second.Done());
+    REQUIRE(first.Get().ok());
+    REQUIRE(second.Get().ok());
+  }
+  CHECK(PullAndWait(*service, 0, {7}, 3).value()[0] ==
+        Approx(before * 0.75 * 0.75 * 0.75).epsilon(1e-6));
+}
+
 TEST_CASE("frozen tables take no push") {
   const TemporaryDirectory directory;
   auto service = OpenService(directory.path());

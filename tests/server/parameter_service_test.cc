@@ -113,6 +113,20 @@ TEST_CASE("tables that make no sense are refused before any is created") {
   CHECK(service->TableStats()->tables_size() == 0);
 }
 
+TEST_CASE("exact tables are refused in async mode") {
+  const TemporaryDirectory directory;
+  auto service = OpenService(directory.path());
+  proto::TableSpec exact = MakeTable("user", 4, "sgd");
+  exact.mutable_optimizer()->set_exact(true);
+  proto::HelloRequest hello = MakeHelloOf(0, 1, {exact});
+  hello.set_mode("async");
+  const absl::Status status = service->Hello(hello).status();
+  CHECK(status.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK_THAT(Message(status), Catch::Contains("user") && Catch::Contains("sync"));
+  CHECK(service->TableStats()->tables_size() == 0);
+  Join(*service, MakeHelloOf(0, 1, {exact}));
+}
+
 TEST_CASE("a directory remembers which shard it is") {
   const TemporaryDirectory directory;
   {

@@ -18,7 +18,8 @@ std::unique_ptr<EmbeddingStore> OpenStore(const std::string& path) {
 }
 
 TEST_CASE("a specification survives the way to the store's options and back") {
-  for (const char* kind : {"sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl"}) {
+  for (const char* kind : {"sgd", "adagrad", "rowwise_adagrad", "adam", "ftrl", "momentum",
+                           "adagrad_decay", "adamw", "rowwise_adam", "group_ftrl"}) {
     proto::TableSpec spec = MakeTable("user", 5, kind);
     spec.set_frozen(true);
     spec.set_init_zero_columns(2);
@@ -26,6 +27,12 @@ TEST_CASE("a specification survives the way to the store's options and back") {
     spec.mutable_optimizer()->set_l2(0.25f);
     spec.mutable_optimizer()->set_ftrl_l1(0.5f);
     spec.mutable_optimizer()->set_ftrl_l2(0.75f);
+    spec.mutable_optimizer()->set_ftrl_l21(0.125f);
+    spec.mutable_optimizer()->set_momentum(0.375f);
+    spec.mutable_optimizer()->set_accumulator_decay(0.625f);
+    spec.mutable_optimizer()->set_decay_steps(12);
+    spec.mutable_optimizer()->set_clip_norm(2.0f);
+    spec.mutable_optimizer()->set_clip_value(3.0f);
     const auto options = TableOptionsFromSpec(spec);
     REQUIRE(options.ok());
     CHECK(SpecFromTableOptions(*options).SerializeAsString() == spec.SerializeAsString());

@@ -78,6 +78,22 @@ TEST_CASE("repeats are the ids that the batch before had, too") {
   }
 }
 
+TEST_CASE("every id of a table whose rows change with every step is a repeat") {
+  const Declaration declaration = OneTableDeclaration();
+  PrefetchOptions options =
+      OptionsFor(declaration, ReadFromList({BatchOfIds({{1, 2, 3}}), BatchOfIds({{4, 5}})}));
+  options.find_repeats = true;
+  options.repeat_all = {true};
+  const auto prefetcher = Prefetcher::Start(options);
+  REQUIRE(prefetcher.ok());
+  const std::vector<std::vector<int32_t>> repeats = {{0, 1, 2}, {0, 1}};
+  for (const std::vector<int32_t>& wanted : repeats) {
+    const auto batch = (*prefetcher)->Next(absl::Seconds(10));
+    REQUIRE(batch.ok());
+    REQUIRE((*batch)->repeats[0] == wanted);
+  }
+}
+
 TEST_CASE("only this worker's batches are prepared; the others still come by") {
   const Declaration declaration = OneTableDeclaration();
   PrefetchOptions options = OptionsFor(

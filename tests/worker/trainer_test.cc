@@ -91,6 +91,38 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("exact tables have the same bits on 1 or 4 servers, pulled early or not") {
+  TemporaryDirectory dir;
+  WriteWorld(dir / "train.csv", {});
+  std::vector<RunTrace> runs;
+  std::vector<CutRows> rows;
+  struct Layout {
+    int servers, threads;
+    int64_t pull_ahead;
+  };
+  for (const Layout layout : {Layout{1, 1, 0}, Layout{1, 2, 2}, Layout{4, 1, 2}}) {
+    TrainerOptions options =
+        SmallJob("dnn", dir / "train.csv", dir / ("out" + std::to_string(runs.size())));
+    options.num_threads = layout.threads;
+    options.pull_ahead = layout.pull_ahead;
+    options.schedule.warmup_steps = 10;
+    proto::TableSpec::Optimizer& optimizer = options.sparse.optimizer;
+    optimizer.set_kind("adamw");
+    optimizer.set_epsilon(1e-8f);
+    optimizer.set_beta1(0.9f);
+    optimizer.set_beta2(0.999f);
+    optimizer.set_weight_decay(0.1f);
+    optimizer.set_exact(true);
+    runs.push_back(RunAlone(options, layout.servers));
+    INFO(runs.back().status.ToString());
+    REQUIRE(runs.back().status.ok());
+    rows.push_back(ReadCutRows(runs.back().result.final_cut));
+    REQUIRE(runs.back().losses == runs[0].losses);
+    REQUIRE(rows.back().rows == rows[0].rows);
+    REQUIRE(rows.back().content_hash == rows[0].content_hash);
+  }
+}
+
 TEST_CASE("evaluation changes nothing: rows, losses and parameters are as without it") {
   TemporaryDirectory dir;
   WriteWorld(dir / "train.csv", {});

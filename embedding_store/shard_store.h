@@ -89,7 +89,8 @@ class ShardStore final : public EmbeddingStore {
   void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body);
 
   // shard_store_batch.cc
-  absl::Status CheckPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
+                         float learning_rate_factor) const;
   absl::Status Replay(const PushRecord& record);
   absl::Status PinRows(RowBatch& batch, size_t rows);
   absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
@@ -103,7 +104,8 @@ class ShardStore final : public EmbeddingStore {
   absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
 
   // shard_store_steps.cc: exact tables.
-  absl::Status CheckExactPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  absl::Status CheckExactPush(std::span<const StorePush> pushes, Step step,
+                              float learning_rate_factor) const;
   void AdvanceSteps(const PushRecord& record);
   std::vector<const RowCatchUp*> CatchUps(std::span<const RowSource> sources) const;
   void ReadCaughtUp(uint32_t table, const char* row, float* weights) const;

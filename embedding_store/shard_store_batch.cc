@@ -73,7 +73,7 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
   });
 }
 
-absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
+absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
                                    float learning_rate_factor) const {
   if (options_.read_only) {
     return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
@@ -102,14 +102,14 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes,
         "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
         bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
-  return CheckExactPush(pushes, learning_rate_factor);
+  return CheckExactPush(pushes, step, learning_rate_factor);
 }
 
 absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) {
   std::shared_lock<std::shared_mutex> state(state_mutex_);
   PAGODA_RETURN_IF_ERROR(closed_);
-  PAGODA_RETURN_IF_ERROR(CheckPush(pushes, learning_rate_factor));
+  PAGODA_RETURN_IF_ERROR(CheckPush(pushes, step, learning_rate_factor));
   std::lock_guard<std::mutex> push(push_mutex_);
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue());
 
@@ -123,7 +123,7 @@ absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
     if (p.ids.empty() && tables_[p.table]->catch_up == nullptr) continue;
     const Table& table = *tables_[p.table];
     record.tables.push_back({p.table, static_cast<uint32_t>(table.shape.dim),
-                             table.options.optimizer.learning_rate, p.ids, p.gradients});
+                             LearningRateAt(table.options.optimizer, step), p.ids, p.gradients});
     sources.push_back({p.table, table.shape.dim, p.ids, nullptr, p.gradients.data()});
   }
   memory_->Group(sources, &push_batch_);

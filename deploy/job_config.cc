@@ -215,6 +215,10 @@ class JobParser {
     optimizer.set_clip_norm(fields.values.clip_norm);
     optimizer.set_clip_value(fields.values.clip_value);
     optimizer.set_exact(fields.values.exact);
+    optimizer.set_schedule(fields.schedule);
+    optimizer.set_warmup_steps(fields.values.schedule.warmup_steps);
+    optimizer.set_total_steps(fields.values.schedule.total_steps);
+    optimizer.set_min_factor(fields.values.schedule.min_factor);
     return optimizer;
   }
 

@@ -80,6 +80,18 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   keys.Add("precision", &fields.precision, "",
            "Weights as the servers keep them; 16 bits are rounded at random, slots are f32.")
       .OneOf({"f32", "f16", "bf16"});
+  keys.Add("schedule", &fields.schedule, "",
+           "Course of the rate after its warm-up; [schedule] multiplies what comes of it.")
+      .OneOf({"constant", "cosine", "inverse_sqrt"});
+  keys.Add("warmup_steps", &values.schedule.warmup_steps, "steps",
+           "Steps from 0 up to the full rate.")
+      .Between(0, kMaxRows);
+  keys.Add("total_steps", &values.schedule.total_steps, "steps",
+           "cosine: where min_factor is reached.")
+      .Between(0, kMaxRows);
+  keys.Add("min_factor", &values.schedule.min_factor, "",
+           "cosine, inverse_sqrt: the factor's floor.")
+      .Between(0, 1);
   keys.Add("exact", &values.exact, "",
            "Rows read as if every step had updated every row: decay, momentum and L2 that a row "
            "missed are made up for. Needs train.mode sync; l2 only with sgd and momentum.");

@@ -33,6 +33,7 @@ struct TestSet {
 // What becomes of [sparse] and [table.NAME].
 struct SparseFields {
   std::string kind = "adagrad";
+  std::string schedule = "constant";
   SparseOptimizerOptions values;
   bool frozen = false;
   std::string precision = "f32";

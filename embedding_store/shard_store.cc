@@ -189,7 +189,8 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
   if (index < stored.size()) {
     PAGODA_RETURN_IF_ERROR(CheckSameTable(stored[index], options));
     const bool same = stored[index].frozen == options.frozen &&
-                      stored[index].optimizer.learning_rate == options.optimizer.learning_rate;
+                      stored[index].optimizer.learning_rate == options.optimizer.learning_rate &&
+                      stored[index].optimizer.schedule == options.optimizer.schedule;
     stored[index] = options;
     if (!same && !options_.read_only) {
       PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));

@@ -131,7 +131,8 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
                                         uint32_t begin, uint32_t end);
   // shard_store_steps.cc: exact tables.
-  absl::Status CheckExactPush(std::span<const StorePush> pushes, float learning_rate_factor) const;
+  absl::Status CheckExactPush(std::span<const StorePush> pushes, Step step,
+                              float learning_rate_factor) const;
   void AdvanceSteps(const PushRecord& record);
   std::vector<const RowCatchUp*> CatchUps(std::span<const RowSource> sources) const;
   void ReadCaughtUp(uint32_t table, const char* row, float* weights) const;

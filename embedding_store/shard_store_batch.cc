@@ -119,7 +119,7 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
         "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
         bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
-  return CheckExactPush(pushes, learning_rate_factor);
+  return CheckExactPush(pushes, step, learning_rate_factor);
 }
 
 absl::Status ShardStore::Push(std::span<const StorePush> pushes, Step step,
@@ -175,7 +175,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
     if (p.ids.empty() && tables_[p.table]->catch_up == nullptr) continue;
     const Table& table = *tables_[p.table];
     record.tables.push_back({p.table, static_cast<uint32_t>(table.shape.dim),
-                             table.options.optimizer.learning_rate, p.ids, p.gradients});
+                             LearningRateAt(table.options.optimizer, step), p.ids, p.gradients});
     sources.push_back({p.table, table.shape.dim, p.ids, nullptr, p.gradients.data()});
   }
   memory_->Group(sources, &push_batch_);

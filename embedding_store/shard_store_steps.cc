@@ -8,10 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_store.h"
+#include "embedding_store/sparse_optimizer.h"
 
 namespace pagoda {
 
-absl::Status ShardStore::CheckExactPush(std::span<const StorePush> pushes,
+absl::Status ShardStore::CheckExactPush(std::span<const StorePush> pushes, Step step,
                                         float learning_rate_factor) const {
   for (size_t i = 0; i < pushes.size(); ++i) {
     const Table& table = *tables_[pushes[i].table];
@@ -23,7 +24,8 @@ absl::Status ShardStore::CheckExactPush(std::span<const StorePush> pushes,
           absl::StrCat(name, " is exact and comes twice in one push"));
     }
     PAGODA_RETURN_IF_ERROR_CONTEXT(
-        table.catch_up->CheckRate(table.options.optimizer.learning_rate * learning_rate_factor),
+        table.catch_up->CheckRate(LearningRateAt(table.options.optimizer, step) *
+                                  learning_rate_factor),
         name);
   }
   return absl::OkStatus();

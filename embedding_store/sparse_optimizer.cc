@@ -128,6 +128,10 @@ void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, fl
   if (kind == SparseOptimizerKind::kRowwiseAdagrad) slots[0] = initial;
 }
 
+float LearningRateAt(const SparseOptimizerOptions& options, Step step) {
+  return options.learning_rate * RateFactor(options.schedule, step);
+}
+
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,
                                         float learning_rate_factor, Step step) {
   RowUpdateSettings s;

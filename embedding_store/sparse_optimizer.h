@@ -26,6 +26,9 @@ RandomKey InitialValueKey(const TableOptions& options);
 //   REQUIRES: row has dim + SlotDim floats.
 void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, float* row);
 
+// The table's learning rate at a step of its own schedule, before the job's factor.
+float LearningRateAt(const SparseOptimizerOptions& options, Step step);
+
 // Joins the table's settings with the learning rate of one push. Only adagrad_decay
 // looks at `step`.
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,

@@ -77,6 +77,11 @@ absl::Status CheckOptimizer(const TableOptions& options) {
       return BadOption(options, r.member, Show(r.value), "in [0, 1)");
     }
   }
+  const absl::Status schedule = CheckRateSchedule(o.schedule);
+  if (!schedule.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("table \"", options.name, "\": optimizer.schedule: ", schedule.message()));
+  }
   if (o.kind == SparseOptimizerKind::kAdagradDecay) {
     if (!(o.accumulator_decay > 0.0f && o.accumulator_decay <= 1.0f)) {
       return BadOption(options, "optimizer.accumulator_decay", Show(o.accumulator_decay),

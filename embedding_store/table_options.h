@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "embedding_store/rate_schedule.h"
 
 namespace pagoda {
 
@@ -42,6 +43,7 @@ const char* SparseOptimizerName(SparseOptimizerKind kind);
 struct SparseOptimizerOptions {
   SparseOptimizerKind kind = SparseOptimizerKind::kAdagrad;
   float learning_rate = 0.01f;       // May change between runs; logged with each push.
+  RateSchedule schedule;             // Factor on learning_rate by step; may change likewise.
   float initial_accumulator = 0.0f;  // Adagrad kinds; >= 0.
   float epsilon = 1e-8f;
   float beta1 = 0.9f;
@@ -92,8 +94,8 @@ inline constexpr uint32_t kTablesMax = 65536;
 //                     table, member and range)
 absl::Status CheckTableOptions(const TableOptions& options);
 
-// Compares what must not change between runs: everything but learning_rate and
-// frozen.   FAILED_PRECONDITION  names table, member and both values
+// Compares what must not change between runs: everything but learning_rate, schedule
+// and frozen.   FAILED_PRECONDITION  names table, member and both values
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked);
 
 }  // namespace pagoda

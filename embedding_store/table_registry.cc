@@ -99,6 +99,10 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
     absl::StrAppendFormat(text, "decay_steps %d\n", o.decay_steps);
   }
   if (o.exact) text->append("exact 1\n");
+  if (o.schedule == defaults.schedule) return;
+  absl::StrAppendFormat(text, "schedule %s\nwarmup_steps %d\ntotal_steps %d\nmin_factor %.9g\n",
+                        RateScheduleName(o.schedule.kind), o.schedule.warmup_steps,
+                        o.schedule.total_steps, o.schedule.min_factor);
 }
 
 absl::Status ReadOptionalLines(LineReader& reader, SparseOptimizerOptions* o) {
@@ -109,11 +113,19 @@ absl::Status ReadOptionalLines(LineReader& reader, SparseOptimizerOptions* o) {
   if (reader.NextIs("decay_steps")) {
     PAGODA_RETURN_IF_ERROR(reader.Read("decay_steps", &o->decay_steps));
   }
-  if (!reader.NextIs("exact")) return absl::OkStatus();
-  int exact = 0;
-  PAGODA_RETURN_IF_ERROR(reader.Read("exact", &exact));
-  o->exact = exact != 0;
-  return absl::OkStatus();
+  if (reader.NextIs("exact")) {
+    int exact = 0;
+    PAGODA_RETURN_IF_ERROR(reader.Read("exact", &exact));
+    o->exact = exact != 0;
+  }
+  if (!reader.NextIs("schedule")) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const std::string schedule, reader.Next("schedule"));
+  const absl::StatusOr<RateScheduleKind> kind = ParseRateSchedule(schedule);
+  if (!kind.ok()) return reader.Error(kind.status().message());
+  o->schedule.kind = *kind;
+  PAGODA_RETURN_IF_ERROR(reader.Read("warmup_steps", &o->schedule.warmup_steps));
+  PAGODA_RETURN_IF_ERROR(reader.Read("total_steps", &o->schedule.total_steps));
+  return reader.Read("min_factor", &o->schedule.min_factor);
 }
 
 absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {

@@ -105,6 +105,16 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   options.optimizer.clip_norm = spec.optimizer().clip_norm();
   options.optimizer.clip_value = spec.optimizer().clip_value();
   options.optimizer.exact = spec.optimizer().exact();
+  RateSchedule& schedule = options.optimizer.schedule;
+  if (!spec.optimizer().schedule().empty()) {
+    auto course = ParseRateSchedule(spec.optimizer().schedule());
+    if (!course.ok())
+      return WithContext(course.status(), absl::StrCat("table '", spec.name(), "'"));
+    schedule.kind = *course;
+  }
+  schedule.warmup_steps = spec.optimizer().warmup_steps();
+  schedule.total_steps = spec.optimizer().total_steps();
+  schedule.min_factor = spec.optimizer().min_factor();
   PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
   return options;
 }
@@ -137,6 +147,12 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   optimizer.set_clip_norm(options.optimizer.clip_norm);
   optimizer.set_clip_value(options.optimizer.clip_value);
   optimizer.set_exact(options.optimizer.exact);
+  const RateSchedule& schedule = options.optimizer.schedule;
+  if (schedule == RateSchedule()) return spec;
+  optimizer.set_schedule(RateScheduleName(schedule.kind));
+  optimizer.set_warmup_steps(schedule.warmup_steps);
+  optimizer.set_total_steps(schedule.total_steps);
+  optimizer.set_min_factor(schedule.min_factor);
   return spec;
 }
 

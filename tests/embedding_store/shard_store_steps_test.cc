@@ -115,6 +115,31 @@ TEST_CASE("exact tables are read while they take steps") {
   CHECK(grown.load() == 0);
 }
 
+TEST_CASE("a table's schedule sets the rate of each push, and may change between runs") {
+  ScratchDirectory scratch;
+  TableOptions table = MakeTable("t", 1, Kind::kSgd);
+  table.init_stddev = 0.0f;
+  table.optimizer.learning_rate = 1.0f;
+  table.optimizer.schedule.warmup_steps = 4;
+  const FeatureId id = 9;
+  const float one = 1.0f;
+  const StorePush push{0, {&id, 1}, {&one, 1}};
+  {
+    auto store = OpenStore(MakeStore(scratch / "store"));
+    OpenTableOf(*store, table);
+    for (Step step = 1; step <= 5; ++step) REQUIRE(store->Push({&push, 1}, step, 0.5f).ok());
+    CHECK(PullRows(*store, 0, {id})[0] == -0.5f * (0.25f + 0.5f + 0.75f + 1.0f + 1.0f));
+    std::filesystem::copy(scratch / "store", scratch / "copy",
+                          std::filesystem::copy_options::recursive);
+  }
+  auto store = OpenStore(MakeStore(scratch / "copy"));  // Replays the rates that were.
+  table.optimizer.schedule = {RateScheduleKind::kInverseSqrt, 0, 0, 0.0f};
+  OpenTableOf(*store, table);
+  CHECK(PullRows(*store, 0, {id})[0] == -1.75f);
+  REQUIRE(store->Push({&push, 1}, 100, 0.5f).ok());
+  CHECK(PullRows(*store, 0, {id})[0] == Approx(-1.8));
+}
+
 TEST_CASE("reads store nothing, and a scan shows what a pull does") {
   ScratchDirectory scratch;
   const std::vector<TableOptions> tables = SomeTables();

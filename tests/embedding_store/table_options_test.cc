@@ -63,6 +63,7 @@ TEST_CASE("each option out of range is refused by name") {
       {"l2", [](TableOptions& t) { t.optimizer.l2 = -1.0f; }},
       {"ftrl_beta", [](TableOptions& t) { t.optimizer.ftrl_beta = INFINITY; }},
       {"ftrl_l21", [](TableOptions& t) { t.optimizer.ftrl_l21 = -1.0f; }},
+      {"warmup_steps", [](TableOptions& t) { t.optimizer.schedule.warmup_steps = -1; }},
       {"momentum", [](TableOptions& t) { t.optimizer.momentum = 1.0f; }},
       {"clip_norm", [](TableOptions& t) { t.optimizer.clip_norm = -1.0f; }},
       {"clip_value", [=](TableOptions& t) { t.optimizer.clip_value = nan; }},
@@ -97,6 +98,7 @@ TEST_CASE("what may change between runs, and what may not") {
   TableOptions asked = stored;
   asked.optimizer.learning_rate = 9.0f;
   asked.frozen = true;
+  asked.optimizer.schedule.warmup_steps = 4;
   CHECK(CheckSameTable(stored, asked).ok());
   const std::vector<std::pair<const char*, std::function<void(TableOptions&)>>> changes = {
       {"dim", [](TableOptions& t) { t.dim = 5; }},

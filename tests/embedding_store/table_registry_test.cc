@@ -31,6 +31,7 @@ std::vector<TableOptions> SomeTables() {
   o.clip_norm = 0.9f;
   o.clip_value = 1.1f;
   o.exact = true;
+  o.schedule = {RateScheduleKind::kCosine, 5, 50, 0.1f};
   return tables;
 }
 
@@ -44,6 +45,7 @@ TEST_CASE("a registry reads back exactly") {
     CHECK((*back)[t].name == tables[t].name);
     CHECK(CheckSameTable(tables[t], (*back)[t]).ok());
     CHECK((*back)[t].frozen == tables[t].frozen);
+    CHECK((*back)[t].optimizer.schedule == tables[t].optimizer.schedule);
     CHECK((*back)[t].optimizer.learning_rate == tables[t].optimizer.learning_rate);
   }
   const auto empty = ParseTableRegistry(FormatTableRegistry({}), "REGISTRY");

@@ -33,6 +33,10 @@ TEST_CASE("a specification survives the way to the store's options and back") {
     spec.mutable_optimizer()->set_decay_steps(12);
     spec.mutable_optimizer()->set_clip_norm(2.0f);
     spec.mutable_optimizer()->set_clip_value(3.0f);
+    spec.mutable_optimizer()->set_schedule("cosine");
+    spec.mutable_optimizer()->set_warmup_steps(3);
+    spec.mutable_optimizer()->set_total_steps(30);
+    spec.mutable_optimizer()->set_min_factor(0.5f);
     const auto options = TableOptionsFromSpec(spec);
     REQUIRE(options.ok());
     CHECK(SpecFromTableOptions(*options).SerializeAsString() == spec.SerializeAsString());

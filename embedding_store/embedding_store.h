@@ -46,7 +46,8 @@ struct StoreOptions {
   int64_t memory_bytes = int64_t{1} << 30;  // Memory tier; at least 16 MiB.
   // The log's hard ceiling: at half of it rows are flushed and the log is cut, and at the
   // whole pushes wait for that. The same at half of and at 30 s of replay, going by how
-  // long the logged pushes took, so that reopening after a kill stays below 60 s.
+  // long the logged pushes took and how many rows they found in memory that replay will
+  // have to load, so that reopening after a kill with as much memory stays below 60 s.
   int64_t log_bytes_max = int64_t{4} << 30;
   int64_t flush_age_seconds = 300;    // No row stays unwritten much longer.
   bool read_only = false;             // Nothing under `path` is changed.

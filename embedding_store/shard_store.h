@@ -20,6 +20,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -145,6 +146,10 @@ class ShardStore final : public EmbeddingStore {
   bool FlushIsDue() const;
   bool FlushIsOverdue(int64_t record_bytes) const;  // With a record of so many bytes to come.
   int64_t ReplayNanoseconds() const { return replay_ns_.load() - replay_ns_flushed_.load(); }
+  // Adds what replaying a push will take: the time since `begin` that it took now, and
+  // the loading of its rows that were in memory, clean, and will not be then.
+  //   unwritten_before: the memory tier's, before the push.
+  void NoteReplayCost(std::chrono::steady_clock::time_point begin, int64_t unwritten_before);
   absl::Status Flush();  // Takes flush_mutex_, as the next does.
   absl::Status FlushIfOverdue(int64_t record_bytes);
   absl::Status FlushLocked();  // REQUIRES: flush_mutex_ held.
@@ -172,9 +177,11 @@ class ShardStore final : public EmbeddingStore {
   ClientWindows windows_;
   std::atomic<uint64_t> sequence_{0};  // Every push up to here is applied.
 
-  // Time spent on applying pushes, in all, and when the last flush began.
+  // What replaying all pushes would take, and those before the last flush began.
   std::atomic<int64_t> replay_ns_{0};
   std::atomic<int64_t> replay_ns_flushed_{0};
+  std::atomic<int64_t> load_ns_{10000};  // Of one row from disk, lately.
+  size_t missed_rows_ = 0;               // Of the last push; under push_mutex_.
 
   std::mutex flush_mutex_;
 

@@ -164,6 +164,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue(record_bytes));
 
   const auto begin = std::chrono::steady_clock::now();
+  const int64_t unwritten = memory_->unwritten_bytes();
   PushRecord record;
   record.sequence = sequence_.load() + 1;
   record.origin = origin;
@@ -191,7 +192,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   AdvanceSteps(record);
   NoteApplied(record);
   *sequence = record.sequence;
-  replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
+  NoteReplayCost(begin, unwritten);
   if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();
@@ -203,8 +204,27 @@ void ShardStore::NoteApplied(const PushRecord& record) {
   sequence_.store(record.sequence);
 }
 
+void ShardStore::NoteReplayCost(std::chrono::steady_clock::time_point begin,
+                                int64_t unwritten_before) {
+  int64_t row_bytes = 0;
+  for (size_t p = 0; row_bytes == 0 && p < memory_->num_partitions(); ++p) {
+    // One row stands for all: tables of one push are much alike.
+    const std::span<const RowRequest> requests = push_batch_.partition(p);
+    if (!requests.empty()) {
+      row_bytes = static_cast<int64_t>(tables_[requests[0].table]->shape.row_bytes());
+    }
+  }
+  const auto missed = static_cast<int64_t>(missed_rows_);
+  const int64_t dirtied = memory_->unwritten_bytes() - unwritten_before;
+  const int64_t clean = row_bytes == 0 ? 0 : std::max<int64_t>(0, dirtied / row_bytes - missed);
+  const auto took = std::chrono::steady_clock::now() - begin;
+  replay_ns_ += std::chrono::nanoseconds(took).count() +
+                std::min(clean, static_cast<int64_t>(push_batch_.size())) * load_ns_.load();
+}
+
 absl::Status ShardStore::Replay(const PushRecord& record) {
   const auto begin = std::chrono::steady_clock::now();
+  const int64_t unwritten = memory_->unwritten_bytes();
   std::vector<RowSource> sources;
   for (const PushRecord::Table& t : record.tables) {
     if (t.table >= tables_.size() || t.dim != tables_[t.table]->shape.dim) {
@@ -225,7 +245,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
   ApplyRows(push_batch_, record);
   AdvanceSteps(record);
   NoteApplied(record);
-  replay_ns_ += (std::chrono::steady_clock::now() - begin).count();
+  NoteReplayCost(begin, unwritten);
   return absl::OkStatus();
 }
 
@@ -237,7 +257,9 @@ absl::Status ShardStore::PinRows(RowBatch& batch, size_t rows) {
           [&](size_t p) { twice_of[p] = memory_->PinFound(batch, p, &misses_of[p]); });
   std::vector<RowRequest*> misses;
   absl::Status status;
+  missed_rows_ = 0;
   for (size_t p = 0; p < partitions; ++p) {
+    missed_rows_ += misses_of[p].size();
     misses.insert(misses.end(), misses_of[p].begin(), misses_of[p].end());
     if (twice_of[p] == nullptr || !status.ok()) continue;
     status = absl::InvalidArgumentError(
@@ -332,12 +354,18 @@ absl::Status ShardStore::Load(const LoadPlan& plan, const OnLoaded& on_loaded) {
   const RocksMeta meta = rocks_->meta();
   const size_t parts = (plan.keys.size() + kLoadPart - 1) / kLoadPart;
   std::vector<absl::Status> statuses(parts);
+  const auto load_begin = std::chrono::steady_clock::now();
   ForEach(parts, plan.keys.size(), [&](size_t part) {
     const size_t begin = part * kLoadPart;
     const size_t end = std::min(begin + kLoadPart, plan.keys.size());
     statuses[part] = LoadPart(plan, begin, end, meta, on_loaded);
   });
   for (const absl::Status& status : statuses) PAGODA_RETURN_IF_ERROR(status);
+  if (plan.keys.size() >= kLoadPart) {
+    const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - load_begin;
+    const int64_t now = took.count() / static_cast<int64_t>(plan.keys.size());
+    load_ns_.store((7 * load_ns_.load() + now) / 8);
+  }
   return absl::OkStatus();
 }
 

@@ -12,8 +12,8 @@ seed="${SEED:-$((RANDOM * 32768 + RANDOM + 1))}"
 ORACLE="$ROOT/build/release/tests/faults/crash_oracle"
 
 for durability in process machine; do
-  "$ORACLE" "$SCRATCH" --kills "$kills" --seed "$seed" --durability $durability \
-    || not_met "durability $durability, seed $seed"
+  "$ORACLE" "$SCRATCH" --kills "$kills" --seed "$seed" --durability $durability 2> "$SCRATCH/err" \
+    || { tail -n 20 "$SCRATCH/err"; not_met "durability $durability, seed $seed"; }
 done
 
 mutants=0

@@ -166,6 +166,29 @@ std::unique_ptr<EmbeddingStore> OpenStore(const StoreOptions& options) {
   return *std::move(store);
 }
 
+// Opens a copy of the store at options.path, which is as a kill would leave it, and
+// prints what replaying its log takes.
+void MeasureReplay(const char* what, StoreOptions options, int64_t memory_bytes) {
+  const std::string killed = options.path + "-killed";
+  std::filesystem::remove_all(killed);
+  std::filesystem::copy(options.path, killed, std::filesystem::copy_options::recursive);
+  double megabytes = 0;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(killed)) {
+    if (file.path().extension() == ".log" && file.path().parent_path().filename() == "log") {
+      megabytes += static_cast<double>(file.file_size()) / (1 << 20);
+    }
+  }
+  options.path = killed;
+  options.memory_bytes = memory_bytes;
+  const double begin = Now();
+  auto store = OpenStore(options);
+  const double seconds = Now() - begin;
+  std::printf("%-34s %8.3f s for %.0f MiB of log, %.0f MiB/s\n", what, seconds, megabytes,
+              megabytes / seconds);
+  store.reset();
+  std::filesystem::remove_all(killed);
+}
+
 void Run(const Settings& settings) {
   std::filesystem::remove_all(settings.path);
   ThreadPool pool(settings.threads);
@@ -251,9 +274,16 @@ void Run(const Settings& settings) {
   Require(again.status());
   second_cut.Print("cut, nothing new");
 
+  const int64_t less_memory = std::max(int64_t{64} << 20, options.memory_bytes / 16);
+  for (size_t i = 0; i < 4 * batches.size(); ++i) {
+    ids = batches[i % batches.size()];
+    push_ids();
+  }
+  MeasureReplay("open after a kill", options, options.memory_bytes);
+  MeasureReplay("open after a kill, 1/16 of memory", options, less_memory);
   const Stopwatch reopen;
   store.reset();
-  options.memory_bytes = std::max(int64_t{64} << 20, options.memory_bytes / 16);
+  options.memory_bytes = less_memory;
   store = OpenStore(options);
   reopen.Print("close and open");
   Measure("pull, 1/16 of the memory", settings, settings.seconds, [&](uint64_t i) {

@@ -68,7 +68,7 @@ TEST_CASE("eight threads that pull, push, cut and scan leave what they pushed") 
   }
   threads.emplace_back([&] {
     for (int n = 0; running > 0; ++n) {
-      const std::string cut = scratch / ("cut-" + std::to_string(n));
+      const std::string cut = scratch / std::string("cut-").append(std::to_string(n));
       failed += store->Cut(cut).ok() && EmbeddingStore::VerifyCut(cut).ok() ? 0 : 1;
       std::filesystem::remove_all(cut);
     }

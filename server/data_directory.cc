@@ -129,6 +129,11 @@ absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadShardPlace() const 
   return std::optional<ShardPlace>(place);
 }
 
+absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadCutPlace(
+    const std::string& cut) const {
+  return DataDirectory(CutPath(cut)).ReadShardPlace();
+}
+
 absl::Status DataDirectory::WriteShardPlace(const ShardPlace& place) const {
   PAGODA_RETURN_IF_ERROR(
       WriteWholeFile(absl::StrCat(root_, "/SHARD"),

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/hash.h"
+#include "tests/embedding_store/faulty_file_system.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -245,6 +246,48 @@ TEST_CASE("what cannot be restored is refused by name, and the store stays as it
   CHECK_THAT(std::string(damaged.message()), Contains(cuts[1] + "/REGISTRY"));
   to.RestoreFrom({cuts[0]});
   CHECK(to.Hash() == HashOfStore(from.store(0)));
+}
+
+TEST_CASE("a move is done or not done, wherever the process dies") {
+  ScratchDirectory scratch;
+  Shards from(scratch, "from", 2);
+  from.OpenTables(0);
+  for (uint64_t n = 1; n <= 8; ++n) from.Push(n);
+  const auto cuts = from.Cut("cut");
+  const uint64_t moved = from.Hash();
+  uint64_t stayed = 0;
+  {
+    Shards old(scratch, "old", 1);
+    old.OpenTables(0);
+    old.Push(100);
+    stayed = old.Hash();
+  }
+  bool done = false;
+  int unmoved = 0;
+  for (int64_t calls = 0; calls < 100 && !done; ++calls) {
+    CAPTURE(calls);
+    const std::string path = scratch / ("store" + std::to_string(calls));
+    stdfs::copy(scratch / "old-0", path, stdfs::copy_options::recursive);
+    FaultyFileSystem fs;
+    StoreOptions options = MakeStore(path);
+    options.file_system = &fs;
+    {
+      auto store = OpenStore(options);
+      fs.StopAfter(calls);
+      done = store->RestoreShard({cuts, 0, 1}, "").ok();
+    }
+    options.file_system = nullptr;
+    auto store = OpenStore(options);
+    const uint64_t hash = HashOfStore(*store);
+    CHECK((hash == moved || hash == stayed));
+    if (done) CHECK(hash == moved);
+    unmoved += hash == stayed;
+    store.reset();
+    stdfs::remove_all(path);
+  }
+  CHECK(done);
+  CHECK(unmoved > 5);
+  for (const std::string& cut : cuts) CHECK(EmbeddingStore::VerifyCut(cut).ok());
 }
 
 }  // namespace

@@ -16,7 +16,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/time/time.h"
 
 namespace pagoda {
 

@@ -5,13 +5,16 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
 #include "deploy/commands.h"
 #include "deploy/stored_rows.h"
+#include "embedding_store/delta_file.h"
 #include "embedding_store/embedding_store.h"
+#include "embedding_store/file_system.h"
 #include "worker/job_cut.h"
 
 namespace pagoda {
@@ -76,6 +79,31 @@ absl::StatusOr<double> DiffDense(const JobCut& a, const JobCut& b) {
   return worst;
 }
 
+absl::StatusOr<int> PrintRowsHash(const std::string& cut) {
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows, StoredRows::Open(cut));
+  PAGODA_ASSIGN_OR_RETURN(const uint64_t hash, rows->ContentHash());
+  absl::PrintF("rows %016x\n", hash);
+  return 0;
+}
+
+// A server's cut, or a delta.
+absl::StatusOr<int> VerifyOther(const CheckpointVerifyArguments& arguments) {
+  FileSystem* fs = FileSystem::Real();
+  PAGODA_ASSIGN_OR_RETURN(const std::string text, fs->ReadAll(arguments.cut + "/MANIFEST"));
+  if (absl::StartsWith(text, "pagoda-delta ")) {
+    PAGODA_ASSIGN_OR_RETURN(const Delta delta, ReadDelta(fs, arguments.cut, [](const DeltaRow&) {
+                              return absl::OkStatus();
+                            }));
+    absl::PrintF("complete delta: %d rows stored, %d deleted, %d files; every checksum matches\n",
+                 delta.manifest.stored, delta.manifest.deleted, delta.manifest.files.size());
+    return 0;
+  }
+  PAGODA_ASSIGN_OR_RETURN(const StoreCut cut, EmbeddingStore::VerifyCut(arguments.cut));
+  absl::PrintF("complete cut of one server: sequence %d, %d rows; every checksum matches\n",
+               cut.sequence, cut.rows);
+  return arguments.hash ? PrintRowsHash(arguments.cut) : 0;
+}
+
 }  // namespace
 
 absl::StatusOr<int> RunCheckpointList(const std::string& output_dir) {
@@ -108,6 +136,8 @@ absl::StatusOr<int> RunCheckpointList(const std::string& output_dir) {
 }
 
 absl::StatusOr<int> RunCheckpointVerify(const CheckpointVerifyArguments& arguments) {
+  // A job's cut has a `manifest`; what servers and exports write, a `MANIFEST`.
+  if (std::filesystem::exists(arguments.cut + "/MANIFEST")) return VerifyOther(arguments);
   PAGODA_ASSIGN_OR_RETURN(const JobCut cut, ReadJobCut(arguments.cut));
   for (const proto::JobCut::Server& server : cut.manifest.servers()) {
     PAGODA_RETURN_IF_ERROR(VerifyServer(server));
@@ -116,10 +146,8 @@ absl::StatusOr<int> RunCheckpointVerify(const CheckpointVerifyArguments& argumen
                cut.manifest.step(), cut.manifest.servers_size(), RowsOf(cut.manifest),
                cut.manifest.num_elements());
   if (!arguments.hash) return 0;
-  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows, StoredRows::Open(arguments.cut));
-  PAGODA_ASSIGN_OR_RETURN(const uint64_t hash, rows->ContentHash());
-  absl::PrintF("dense %016x\nrows %016x\n", cut.manifest.dense_checksum(), hash);
-  return 0;
+  absl::PrintF("dense %016x\n", cut.manifest.dense_checksum());
+  return PrintRowsHash(arguments.cut);
 }
 
 absl::StatusOr<int> RunCheckpointDiff(const std::string& cut, const std::string& other) {

@@ -23,6 +23,10 @@ struct Arguments {
   CheckpointVerifyArguments verify;
   TableStatArguments stat;
   TableGetArguments get;
+  CheckpointDeltaArguments delta;
+  TableScanArguments scan;
+  TableTopArguments top;
+  PlanArguments plan;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
 };
@@ -171,8 +175,8 @@ void DefineCheckpoint(CLI::App& root, Arguments& all, Command& command) {
   list->add_option("output", all.directory, "The job's output directory")->required();
   list->callback([&] { command = [&all] { return RunCheckpointList(all.directory); }; });
 
-  CLI::App* verify = app->add_subcommand("verify", "Checks every checksum of a cut");
-  verify->add_option("cut", all.verify.cut, "Directory of the cut")->required();
+  CLI::App* verify = app->add_subcommand("verify", "Checks every checksum of a cut or a delta");
+  verify->add_option("cut", all.verify.cut, "A job's cut, a server's cut, or a delta")->required();
   verify->add_flag("--hash", all.verify.hash,
                    "Also prints hashes of dense parameters and rows, the same for any number of "
                    "servers");
@@ -182,10 +186,55 @@ void DefineCheckpoint(CLI::App& root, Arguments& all, Command& command) {
   diff->add_option("cut", all.cut, "Directory of a cut")->required();
   diff->add_option("other", all.other_cut, "Directory of the cut to compare with")->required();
   diff->callback([&] { command = [&all] { return RunCheckpointDiff(all.cut, all.other_cut); }; });
+
+  CLI::App* delta = app->add_subcommand(
+      "delta", "Exports the rows that changed between two cuts; called again, it goes on");
+  delta->add_option("cut", all.delta.cut, "The newer cut: a job's, or a server's")->required();
+  delta->add_option("--since", all.delta.since, "The older cut of the same job")
+      ->type_name("CUT")
+      ->required();
+  delta->add_option("--output", all.delta.output, "Directory of the delta")
+      ->type_name("DIR")
+      ->required();
+  delta->add_option("--file-mb", all.delta.file_mb, "MiB in each file, about")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  delta->callback([&] { command = [&all] { return RunCheckpointDelta(all.delta); }; });
+}
+
+constexpr const char* kPathHelp = "A cut, or a stopped server's data directory";
+
+// `pagoda table`, the commands about many rows.
+void DefineTableRows(CLI::App* app, Arguments& all, Command& command) {
+  CLI::App* top = app->add_subcommand("top", "The rows with the largest norm, or the newest");
+  top->add_option("path", all.top.path, kPathHelp)->required();
+  top->add_option("--table", all.top.table, "Only this table; else all");
+  top->add_option("--by", all.top.by, "norm: L2 norm of the weights; step: of the last update")
+      ->check(CLI::IsMember({"norm", "step"}))
+      ->capture_default_str();
+  top->add_option("--count", all.top.count, "How many rows")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  top->callback([&] { command = [&all] { return RunTableTop(all.top); }; });
+
+  CLI::App* scan = app->add_subcommand("scan", "All rows as lines, in the order they are stored");
+  scan->add_option("path", all.scan.path, kPathHelp)->required();
+  CLI::Option* table = scan->add_option("--table", all.scan.table, "Only this table; else all");
+  scan->add_option("--from-id", all.scan.from_id,
+                   "Starts at the place of this id, stored or not: rows are ordered by hash")
+      ->needs(table);
+  scan->add_option("--limit", all.scan.limit, "Stops after so many rows; 0: none")
+      ->check(CLI::NonNegativeNumber);
+  scan->add_flag("--csv", all.scan.csv, "Commas between columns instead of tabs");
+  scan->callback([&] { command = [&all] { return RunTableScan(all.scan); }; });
+
+  CLI::App* compact =
+      app->add_subcommand("compact", "Drops older versions of rows from a stopped server's disk");
+  compact->add_option("path", all.directory, "A stopped server's data directory")->required();
+  compact->callback([&] { command = [&all] { return RunTableCompact(all.directory); }; });
 }
 
 void DefineTable(CLI::App& root, Arguments& all, Command& command) {
-  constexpr const char* kPathHelp = "A cut, or a stopped server's data directory";
   CLI::App* app = root.add_subcommand("table", "Looks into tables of rows");
   app->require_subcommand(1);
   CLI::App* stat = app->add_subcommand("stat", "Tables with their rows, sizes and settings");
@@ -203,6 +252,33 @@ void DefineTable(CLI::App& root, Arguments& all, Command& command) {
       ->needs(text);
   id->excludes(text);
   get->callback([&] { command = [&all] { return RunTableGet(all.get); }; });
+  DefineTableRows(app, all, command);
+}
+
+void DefinePlan(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "plan", "Memory, disk, log, network and speed that a job will need, from a sample");
+  AddJob(app, &all.plan.job, true);
+  app->add_option("--ids", all.plan.ids,
+                  "Ids that tables will hold: one number for all, or TABLE=NUMBER; else those of "
+                  "the sample")
+      ->type_name("N|TABLE=N")
+      ->take_all()
+      ->allow_extra_args(false);
+  app->add_option("--sample-batches", all.plan.sample_batches,
+                  "Batches read to count ids and the unique rows of a step")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  app->add_option("--steps-per-second", all.plan.steps_per_second,
+                  "Expected speed, instead of measuring it")
+      ->check(CLI::PositiveNumber);
+  app->add_option("--servers", all.plan.servers, "Parameter servers; else [launch] servers")
+      ->check(CLI::Range(1, 1024));
+  app->add_option("--workers", all.plan.workers, "Workers; else [launch] workers")
+      ->check(CLI::Range(1, 1024));
+  app->add_flag("--networked", all.plan.networked,
+                "Servers are processes of their own, also with one worker");
+  app->callback([&] { command = [&all] { return RunPlan(all.plan); }; });
 }
 
 void DefineConfig(CLI::App& root, Arguments& all, Command& command) {
@@ -240,6 +316,7 @@ int RunCommandLine(int argc, char** argv) {
   DefineReading(root, all, command);
   DefineCheckpoint(root, all, command);
   DefineTable(root, all, command);
+  DefinePlan(root, all, command);
   DefineConfig(root, all, command);
   DefineServer(root, all, command);
   DefineWorker(root, all, command);

@@ -95,6 +95,15 @@ absl::StatusOr<int> RunCheckpointVerify(const CheckpointVerifyArguments& argumen
 // Largest differences between two cuts, by table and dense parameter.
 absl::StatusOr<int> RunCheckpointDiff(const std::string& cut, const std::string& other);
 
+// The rows that differ between two cuts, as files that a server of rows can follow.
+struct CheckpointDeltaArguments {
+  std::string cut;    // The newer state: a job's cut, or one server's.
+  std::string since;  // The older one, of the same job.
+  std::string output;
+  int64_t file_mb = 64;  // MiB in each file, about.
+};
+absl::StatusOr<int> RunCheckpointDelta(const CheckpointDeltaArguments& arguments);
+
 struct TableStatArguments {
   std::string path;   // A job's cut, a server's cut, or a stopped server's data directory.
   bool hash = false;  // Also the hash of all rows.
@@ -108,6 +117,36 @@ struct TableGetArguments {
   std::string feature;  // ... this feature; empty: the table's name.
 };
 absl::StatusOr<int> RunTableGet(const TableGetArguments& arguments);
+// Rows as lines on stdout, in the order they are stored.
+struct TableScanArguments {
+  std::string path;
+  std::string table;    // Empty: all tables.
+  std::string from_id;  // Decimal: starts at the place of this id; needs `table`.
+  int64_t limit = 0;    // Rows; 0: all.
+  bool csv = false;     // Else tab-separated.
+};
+absl::StatusOr<int> RunTableScan(const TableScanArguments& arguments);
+// The rows with the highest scores.
+struct TableTopArguments {
+  std::string path;
+  std::string table;  // Empty: all tables.
+  std::string by = "norm";
+  int64_t count = 10;
+};
+absl::StatusOr<int> RunTableTop(const TableTopArguments& arguments);
+absl::StatusOr<int> RunTableCompact(const std::string& path);
+
+// What a job will need: memory, disk, log, network, speed.
+struct PlanArguments {
+  JobArguments job;
+  std::vector<std::string> ids;  // "N" or "TABLE=N": ids a table will hold.
+  int64_t sample_batches = 50;   // Read to count ids.
+  double steps_per_second = 0;   // 0: measured.
+  int servers = 0;               // 0: as [launch] says, as is the next.
+  int workers = 0;
+  bool networked = false;  // As `pagoda launch`, also with one worker.
+};
+absl::StatusOr<int> RunPlan(const PlanArguments& arguments);
 
 absl::StatusOr<int> RunConfigExplain(const std::string& model, bool markdown);
 

@@ -98,13 +98,13 @@ class InProcessClient final : public ParameterClient {
     return absl::OkStatus();
   }
 
-  absl::Status RestoreCut(const std::string& cut, uint64_t epoch,
-                          const std::string& keep_newer) override {
+  absl::Status RestoreCut(const CutRestore& restore) override {
     proto::RestoreCutRequest request;
     request.set_job(options_.job);
-    request.set_cut(cut);
-    request.set_epoch(epoch);
-    request.set_keep_newer(keep_newer);
+    request.set_cut(restore.cut);
+    request.set_epoch(restore.epoch);
+    request.set_keep_newer(restore.keep_newer);
+    for (const std::string& directory : restore.directories) request.add_directories(directory);
     for (size_t shard = 0; shard < services_.size(); ++shard) {
       PAGODA_RETURN_IF_ERROR_CONTEXT(services_[shard]->RestoreCut(request).status(), Name(shard));
     }

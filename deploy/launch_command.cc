@@ -46,8 +46,7 @@ absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments) {
     options.executable = std::filesystem::read_symlink("/proc/self/exe", error).string();
     if (error) return absl::ErrnoToStatus(error.value(), "cannot find this program's own file");
   }
-  PAGODA_ASSIGN_OR_RETURN(const std::string cut,
-                          PrepareOutput(job, arguments.start, options.servers));
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareOutput(job, arguments.start));
   options.server_arguments = JobWords(arguments.job, job);
   options.worker_arguments = JobWords(arguments.job, job);
   options.worker_arguments.push_back("--launched");

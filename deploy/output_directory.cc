@@ -44,14 +44,6 @@ absl::Status Remove(const std::string& output_dir, bool (*chosen)(const fs::dire
   return absl::OkStatus();
 }
 
-absl::Status CheckServers(const std::string& cut, int servers) {
-  PAGODA_ASSIGN_OR_RETURN(const proto::JobCut manifest, ReadCutManifest(cut));
-  if (manifest.servers_size() == servers) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat("the cut ", cut, " was made with ", manifest.servers_size(),
-                   " servers and resumes with as many; this start has ", servers));
-}
-
 absl::StatusOr<std::string> CutToResume(const JobConfig& config, const StartArguments& start) {
   if (!start.resume_cut.empty()) {
     return fs::absolute(start.resume_cut).lexically_normal().string();
@@ -73,19 +65,17 @@ std::string LogPath(const std::string& output_dir, const std::string& process) {
   return absl::StrCat(output_dir, "/logs/", process, ".log");
 }
 
-absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start,
-                                      int servers) {
+absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start) {
   if (!start.resume) return std::string();
   PAGODA_ASSIGN_OR_RETURN(const std::string cut, CutToResume(config, start));
-  PAGODA_RETURN_IF_ERROR(CheckServers(cut, servers));
+  PAGODA_RETURN_IF_ERROR(ReadCutManifest(cut).status());
   return cut;
 }
 
-absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start,
-                                          int servers) {
+absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start) {
   const std::string& output = config.trainer.output_dir;
   PAGODA_RETURN_IF_ERROR(MakeDirectories(output));
-  PAGODA_ASSIGN_OR_RETURN(const std::string cut, ResumeCut(config, start, servers));
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, ResumeCut(config, start));
   if (start.resume) {
     // Everything stays; the servers rewind.
   } else if (start.overwrite) {

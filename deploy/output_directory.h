@@ -23,18 +23,15 @@ std::string LogPath(const std::string& output_dir, const std::string& process);
 // Makes the directory ready for a run and returns the cut to resume from ("" for a
 // fresh start).
 //   NOT_FOUND            --resume, and there is no complete cut
-//   FAILED_PRECONDITION  a fresh start, and the directory holds cuts of an earlier run;
-//                        or --resume with another number of servers than the cut's
+//   FAILED_PRECONDITION  a fresh start, and the directory holds cuts of an earlier run
 // A fresh start removes rows that an earlier run left without any complete cut: they
 // cannot be resumed. With `overwrite` it removes an earlier run altogether, but no
 // file that Pagoda did not write.
-absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start,
-                                          int servers);
+absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartArguments& start);
 
 // The cut that `start` asks to resume from, checked; "" without --resume.
-//   NOT_FOUND, FAILED_PRECONDITION  as PrepareOutput
-absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start,
-                                      int servers);
+//   NOT_FOUND  as PrepareOutput;  DATA_LOSS  its manifest is damaged
+absl::StatusOr<std::string> ResumeCut(const JobConfig& config, const StartArguments& start);
 
 // The command line that resumes this job, to be shown to the user.
 std::string ResumeCommand(const std::string& command, const JobArguments& job,

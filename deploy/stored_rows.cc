@@ -17,28 +17,6 @@ namespace {
 // Rows compared at a time.
 constexpr size_t kChunkRows = 8192;
 
-// Directories of the stores under `path`, in shard order.
-absl::StatusOr<std::vector<std::string>> StoreDirectories(const std::string& path) {
-  namespace fs = std::filesystem;
-  if (!fs::is_directory(path)) {
-    return absl::NotFoundError(absl::StrCat("there is no directory ", path));
-  }
-  if (fs::is_directory(fs::path(path) / "store")) return std::vector<std::string>{path + "/store"};
-  const absl::StatusOr<proto::JobCut> manifest = ReadCutManifest(path);
-  if (absl::IsNotFound(manifest.status())) return std::vector<std::string>{path};
-  PAGODA_RETURN_IF_ERROR(manifest.status());
-  std::vector<std::string> directories;
-  for (const proto::JobCut::Server& server : manifest->servers()) {
-    if (!fs::is_directory(server.directory())) {
-      return absl::NotFoundError(absl::StrCat("the cut ", path, " has rows in ", server.directory(),
-                                              " of server ", server.address(),
-                                              ", which is not on this machine"));
-    }
-    directories.push_back(server.directory());
-  }
-  return directories;
-}
-
 // Adds to `differences` the rows of `a` against `b`'s; with `swapped`, a is the
 // second side of the comparison.
 absl::Status CompareOneWay(StoredRows& a, StoredRows& b, bool swapped,
@@ -70,6 +48,27 @@ absl::Status CompareOneWay(StoredRows& a, StoredRows& b, bool swapped,
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> StoreDirectories(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(path)) {
+    return absl::NotFoundError(absl::StrCat("there is no directory ", path));
+  }
+  if (fs::is_directory(fs::path(path) / "store")) return std::vector<std::string>{path + "/store"};
+  const absl::StatusOr<proto::JobCut> manifest = ReadCutManifest(path);
+  if (absl::IsNotFound(manifest.status())) return std::vector<std::string>{path};
+  PAGODA_RETURN_IF_ERROR(manifest.status());
+  std::vector<std::string> directories;
+  for (const proto::JobCut::Server& server : manifest->servers()) {
+    if (!fs::is_directory(server.directory())) {
+      return absl::NotFoundError(absl::StrCat("the cut ", path, " has rows in ", server.directory(),
+                                              " of server ", server.address(),
+                                              ", which is not on this machine"));
+    }
+    directories.push_back(server.directory());
+  }
+  return directories;
+}
 
 absl::StatusOr<std::unique_ptr<StoredRows>> StoredRows::Open(const std::string& path) {
   PAGODA_ASSIGN_OR_RETURN(const std::vector<std::string> directories, StoreDirectories(path));
@@ -117,6 +116,8 @@ absl::StatusOr<std::map<std::string, TableSummary>> StoredRows::Tables() {
       table.options = stat.options;
       table.rows += stat.rows;
       table.bytes_disk += stat.bytes_disk;
+      table.row_bytes_disk = stat.row_bytes_disk;
+      table.row_bytes_memory = stat.row_bytes_memory;
     }
   }
   return tables;
@@ -162,11 +163,20 @@ absl::Status StoredRows::Pull(const std::string& table, const std::vector<Featur
 
 absl::Status StoredRows::Scan(
     const std::function<void(const std::string& table, const StoredRow&)>& visit) {
-  for (Shard& shard : shards_) {
-    const std::vector<TableOptions> tables = shard.store->tables();
-    PAGODA_RETURN_IF_ERROR(shard.store->Scan([&](uint32_t table, const StoredRow& row) {
-      visit(tables[table].name, row);
-      return true;
+  return ScanWhile([&](const std::string& table, const StoredRow& row) {
+    visit(table, row);
+    return true;
+  });
+}
+
+absl::Status StoredRows::ScanWhile(
+    const std::function<bool(const std::string& table, const StoredRow&)>& visit) {
+  bool more = true;
+  for (size_t s = 0; more && s < shards_.size(); ++s) {
+    const std::vector<TableOptions> tables = shards_[s].store->tables();
+    PAGODA_RETURN_IF_ERROR(shards_[s].store->Scan([&](uint32_t table, const StoredRow& row) {
+      more = visit(tables[table].name, row);
+      return more;
     }));
   }
   return absl::OkStatus();

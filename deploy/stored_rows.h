@@ -21,7 +21,14 @@ struct TableSummary {
   TableOptions options;
   uint64_t rows = 0;
   uint64_t bytes_disk = 0;
+  uint64_t row_bytes_disk = 0;  // As StoreTableStat's.
+  uint64_t row_bytes_memory = 0;
 };
+
+// The directories of the stores or cuts under `path`, in shard order: of a job's cut its
+// servers', of a server's data directory its store; else `path` itself.
+//   NOT_FOUND  no such directory, or the cut names directories that are not here
+absl::StatusOr<std::vector<std::string>> StoreDirectories(const std::string& path);
 
 class StoredRows {
  public:
@@ -38,6 +45,9 @@ class StoredRows {
   absl::Status Pull(const std::string& table, const std::vector<FeatureId>& ids, float* weights);
   // Every stored row, shard by shard.
   absl::Status Scan(const std::function<void(const std::string& table, const StoredRow&)>& visit);
+  // The same until `visit` returns false.
+  absl::Status ScanWhile(
+      const std::function<bool(const std::string& table, const StoredRow&)>& visit);
   // The same for any number of shards.
   absl::StatusOr<uint64_t> ContentHash();
 

@@ -26,10 +26,17 @@ absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments) {
   PAGODA_ASSIGN_OR_RETURN(const auto tables, rows->Tables());
   for (const auto& [name, table] : tables) {
     const TableOptions& options = table.options;
+    const double disk_bytes_per_row =
+        table.rows == 0 ? 0.0
+                        : static_cast<double>(table.bytes_disk) / static_cast<double>(table.rows);
     absl::PrintF("%s  dim %d %s  rows %d  about %d bytes on disk  %s, learning rate %g%s\n", name,
                  options.dim, RowPrecisionName(options.precision), table.rows, table.bytes_disk,
                  SparseOptimizerName(options.optimizer.kind), options.optimizer.learning_rate,
                  options.frozen ? "  frozen" : "");
+    absl::PrintF(
+        "    a row: %d bytes stored, about %.1f on disk with all that goes with it, "
+        "%d in memory\n",
+        table.row_bytes_disk, disk_bytes_per_row, table.row_bytes_memory);
   }
   if (!arguments.hash) return 0;
   PAGODA_ASSIGN_OR_RETURN(const uint64_t hash, rows->ContentHash());

@@ -20,8 +20,7 @@ absl::StatusOr<int> RunTrain(const TrainArguments& arguments) {
   PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
                           LoadJob(arguments.job.job_path, arguments.job.assignments));
   StopSignal::Install("\nstopping at the next step, with a cut; Ctrl-C again quits at once\n");
-  PAGODA_ASSIGN_OR_RETURN(const std::string cut,
-                          PrepareOutput(job, arguments.start, arguments.servers));
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareOutput(job, arguments.start));
   std::vector<std::string> directories;
   for (int server = 0; server < arguments.servers; ++server) {
     directories.push_back(ServerDirectory(job.trainer.output_dir, server));

@@ -30,9 +30,7 @@ absl::StatusOr<std::string> PrepareFirstWorker(const WorkerArguments& arguments,
                                                const JobConfig& job) {
   if (arguments.rank != 0) return std::string();
   PAGODA_RETURN_IF_ERROR(MakeDirectories(job.trainer.output_dir));
-  PAGODA_ASSIGN_OR_RETURN(
-      const std::string cut,
-      ResumeCut(job, arguments.start, static_cast<int>(arguments.servers.size())));
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, ResumeCut(job, arguments.start));
   PAGODA_RETURN_IF_ERROR(
       ReplaceFileDurably(absl::StrCat(job.trainer.output_dir, "/job.toml"), job.effective_text));
   return cut;

@@ -72,11 +72,21 @@ struct StoreCut {
   uint64_t rows = 0;
   uint64_t checksum = 0;  // Of its manifest file.
 };
+// The rows that one shard owns, out of the cuts of a job with other shards.
+struct ShardSources {
+  std::vector<std::string> cuts;  // The cut directories of all shards, in any order.
+  uint32_t shard = 0;             // Takes the ids with ShardOf(id, num_shards) == shard.
+  uint32_t num_shards = 1;
+};
 struct StoreTableStat {
   TableOptions options;
   uint64_t rows = 0;
   uint64_t bytes_memory = 0;
   uint64_t bytes_disk = 0;  // Estimated share of the SST files.
+  // Of one row: key and value on disk, without index, filter and older versions; and
+  // in memory with its share of the index.
+  uint64_t row_bytes_disk = 0;
+  uint64_t row_bytes_memory = 0;
 };
 struct StoredRow {
   FeatureId id = 0;
@@ -139,6 +149,16 @@ class EmbeddingStore {
   // Replaces this store's contents by the cut's. Newer state moves to `set_aside`
   // when not empty, else it is deleted. Table indices may change: call OpenTable again.
   virtual absl::Status Restore(const std::string& directory, const std::string& set_aside) = 0;
+  // The same with the rows of several cuts that belong to one shard, so that a job goes
+  // on with another number of shards: every row keeps its bits.
+  //   INVALID_ARGUMENT     no cuts, or shard >= num_shards
+  //   FAILED_PRECONDITION  the cuts' tables have different settings, or two hold one row
+  //   as Restore           each naming the cut
+  virtual absl::Status RestoreShard(const ShardSources& sources, const std::string& set_aside) = 0;
+
+  // Merges everything on disk, which drops older versions of rows; needs as much room
+  // again while it runs.   FAILED_PRECONDITION  a read-only store
+  virtual absl::Status Compact() = 0;
 
   // Removes the rows that `rule` names; pushes wait at most for one range of buckets.
   // A row pushed to since the call began stays. Cuts made before keep their rows.

@@ -209,7 +209,9 @@ class RocksTierImpl final : public RocksTier {
   absl::Status Read(std::span<const RowKey> keys, const OnValue& on_row) override;
   absl::Status Scan(const Visit& visit) override { return ScanBuckets(0, kNumBuckets, visit); }
   absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) override;
+  std::unique_ptr<Cursor> NewCursor() override;
   absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() override;
+  absl::Status Compact() override;
   absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(const std::string& directory) override;
   int64_t bytes_on_disk() const override {
     uint64_t bytes = 0;
@@ -237,6 +239,41 @@ class RocksTierImpl final : public RocksTier {
   int next_run_ = 0;
   mutable std::mutex mutex_;
   RocksMeta meta_;
+};
+
+class CursorImpl final : public RocksTier::Cursor {
+ public:
+  explicit CursorImpl(std::unique_ptr<rocksdb::Iterator> row) : row_(std::move(row)) {}
+
+  absl::Status Seek(const RowKey& key) override {
+    valid_ = false;
+    if (key.bucket >= kNumBuckets) return absl::OkStatus();  // Behind every row.
+    char bytes[kRowKeyBytes];
+    EncodeRowKey(key, bytes);
+    row_->Seek({bytes, kRowKeyBytes});
+    return TakeKey();
+  }
+  absl::Status SeekToLast() override {
+    row_->SeekForPrev({kMetaKey.data(), kRowKeyBytes});  // All rows sort before the meta key.
+    return TakeKey();
+  }
+  absl::Status Next() override {
+    row_->Next();
+    return TakeKey();
+  }
+  bool valid() const override { return valid_; }
+  const RowKey& key() const override { return key_; }
+  absl::string_view value() const override { return {row_->value().data(), row_->value().size()}; }
+
+ private:
+  absl::Status TakeKey() {
+    valid_ = row_->Valid() && DecodeRowKey({row_->key().data(), row_->key().size()}, &key_);
+    return row_->Valid() ? absl::OkStatus() : FromRocks(row_->status(), "reading rows in order");
+  }
+
+  const std::unique_ptr<rocksdb::Iterator> row_;
+  RowKey key_;
+  bool valid_ = false;
 };
 
 class RunWriterImpl final : public RocksTier::RunWriter {
@@ -381,6 +418,19 @@ absl::Status RocksTierImpl::ScanBuckets(uint32_t begin, uint32_t end, const Visi
     if (!more) return absl::OkStatus();
   }
   return FromRocks(row->status(), "scanning rows");
+}
+
+std::unique_ptr<RocksTier::Cursor> RocksTierImpl::NewCursor() {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  read.readahead_size = size_t{1} << 20;
+  return std::make_unique<CursorImpl>(std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(read)));
+}
+
+absl::Status RocksTierImpl::Compact() {
+  rocksdb::CompactRangeOptions all;
+  all.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+  return FromRocks(db_->CompactRange(all, nullptr, nullptr), "merging all runs");
 }
 
 absl::StatusOr<std::unique_ptr<RocksTier::RunWriter>> RocksTierImpl::NewRun() {

@@ -71,6 +71,20 @@ class RocksTier {
   // The same for the buckets [begin, end).
   virtual absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) = 0;
 
+  // Rows in key order, one at a time, as they were when the cursor was made. One
+  // thread at a time; must not outlive the tier.
+  class Cursor {
+   public:
+    virtual ~Cursor() = default;
+    virtual absl::Status Seek(const RowKey& key) = 0;  // To the first row at or after `key`.
+    virtual absl::Status SeekToLast() = 0;
+    virtual absl::Status Next() = 0;  // REQUIRES: valid().
+    virtual bool valid() const = 0;   // On a row; false at the end, and before any Seek.
+    virtual const RowKey& key() const = 0;
+    virtual absl::string_view value() const = 0;  // Until the cursor moves.
+  };
+  virtual std::unique_ptr<Cursor> NewCursor() = 0;
+
   // Rows on their way to disk. Destroying it before Commit leaves no trace.
   class RunWriter {
    public:
@@ -87,6 +101,10 @@ class RocksTier {
   // files' checksums (XXH3) where RocksDB knows them from when it wrote them.
   virtual absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(
       const std::string& directory) = 0;
+
+  // Merges all runs into one, which drops every older version of a row. Needs room
+  // for the rows a second time.
+  virtual absl::Status Compact() = 0;
 
   virtual int64_t bytes_on_disk() const = 0;
 };

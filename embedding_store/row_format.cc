@@ -34,6 +34,25 @@ void StoreSlots(const RowShape& shape, const float* floats, char* row) {
   std::memcpy(SlotsOf(shape, row), floats + shape.dim, shape.slot_bytes());
 }
 
+// Version 1: sequence u64, step i64, and all values in f32.
+const char* DecodeFirstVersion(const RowShape& shape, absl::string_view value, char* row) {
+  constexpr size_t kHeaderBytes = 2 * sizeof(uint64_t);
+  if (shape.precision != RowPrecision::kF32) return "a row of version 1 is not f32";
+  if (value.size() != kHeaderBytes + shape.weight_bytes() + shape.slot_bytes()) {
+    return "it has another length";
+  }
+  RowHeader header;
+  uint64_t step = 0;
+  std::memcpy(&header.sequence, value.data(), sizeof(header.sequence));
+  std::memcpy(&step, value.data() + sizeof(header.sequence), sizeof(step));
+  if (step > static_cast<uint64_t>(kStepMax)) return "the header is damaged";
+  header.last_step = static_cast<uint32_t>(step);
+  header.updates = 1;  // It was not counted.
+  *HeaderOf(row) = header;
+  std::memcpy(WeightsOf(row), value.data() + kHeaderBytes, value.size() - kHeaderBytes);
+  return nullptr;
+}
+
 }  // namespace
 
 void LoadRow(const RowShape& shape, const char* row, float* floats) {
@@ -65,6 +84,9 @@ size_t EncodeRowValue(const RowShape& shape, const char* row, char* value) {
 }
 
 const char* DecodeRowValue(const RowShape& shape, absl::string_view value, char* row) {
+  if (!value.empty() && value[0] == kFirstRowVersion) {
+    return DecodeFirstVersion(shape, value.substr(1), row);
+  }
   if (value.empty() || value[0] != kRowVersion) return "unknown row version";
   value.remove_prefix(1);
   constexpr uint64_t kMax32 = 0xffffffff;

@@ -102,6 +102,7 @@ struct RowKey {
 
 inline constexpr size_t kRowKeyBytes = 14;
 inline constexpr char kRowVersion = 2;
+inline constexpr char kFirstRowVersion = 1;  // Still read.
 
 // Writes at most value_bytes_max() bytes to `value`; returns how many.
 size_t EncodeRowValue(const RowShape& shape, const char* row, char* value);

@@ -107,7 +107,12 @@ absl::StatusOr<CutManifest> ReadManifest(FileSystem* fs, const std::string& dire
   return ParseManifest(*text, path);
 }
 
-absl::Status CheckFile(FileSystem* fs, const std::string& directory, const CutFile& file) {
+bool IsRowFile(const CutFile& file) {
+  return absl::EndsWith(file.name, ".sst");
+}
+
+absl::Status CheckFile(FileSystem* fs, const std::string& directory, const CutFile& file,
+                       bool content) {
   const std::string path = absl::StrCat(directory, "/", file.name);
   const absl::StatusOr<std::unique_ptr<ReadFile>> opened = fs->OpenRead(path);
   if (absl::IsNotFound(opened.status())) {
@@ -118,6 +123,7 @@ absl::Status CheckFile(FileSystem* fs, const std::string& directory, const CutFi
     return absl::DataLossError(absl::StrCat("cut file ", path, " has ", (*opened)->size(),
                                             " bytes instead of ", file.bytes));
   }
+  if (!content) return absl::OkStatus();
   PAGODA_ASSIGN_OR_RETURN(const uint64_t checksum, fs->FileChecksum(path));
   if (checksum == file.checksum) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("cut file ", path, " is altered: its checksum is wrong"));
@@ -160,11 +166,17 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
 
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
                                       bool all_files) {
+  if (all_files) return ReadShardCut(file_system, directory, CutFiles::kAll);
+  PAGODA_ASSIGN_OR_RETURN(const CutManifest manifest, ReadManifest(file_system, directory));
+  return manifest.cut;
+}
+
+absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
+                                      CutFiles files) {
   PAGODA_ASSIGN_OR_RETURN(const CutManifest manifest, ReadManifest(file_system, directory));
   for (const CutFile& file : manifest.files) {
-    // Blocks of row files have checksums of their own, which every read looks at.
-    if (!all_files && absl::EndsWith(file.name, ".sst")) continue;
-    PAGODA_RETURN_IF_ERROR(CheckFile(file_system, directory, file));
+    const bool content = files == CutFiles::kAll || !IsRowFile(file);
+    PAGODA_RETURN_IF_ERROR(CheckFile(file_system, directory, file, content));
   }
   return manifest.cut;
 }
@@ -178,8 +190,7 @@ absl::Status CopyShardCut(FileSystem* file_system, const std::string& directory,
     const std::string from = absl::StrCat(directory, "/", file.name);
     const std::string to = absl::StrCat(state, "/", file.name);
     // Row files never change once written; everything else RocksDB or we may alter.
-    PAGODA_RETURN_IF_ERROR(absl::EndsWith(file.name, ".sst") ? fs->LinkOrCopy(from, to)
-                                                             : fs->CopyFile(from, to));
+    PAGODA_RETURN_IF_ERROR(IsRowFile(file) ? fs->LinkOrCopy(from, to) : fs->CopyFile(from, to));
   }
   PAGODA_RETURN_IF_ERROR(fs->SyncDirectory(absl::StrCat(state, "/", kRocksFolder)));
   return fs->SyncDirectory(state);

@@ -42,6 +42,13 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
                                       bool all_files);
 
+// The same with a choice of files: every file's size is checked, and the checksums of
+// those named. Row files have a checksum in each block, which RocksDB checks whenever it
+// reads one; who reads them all anyway need not read them twice.
+enum class CutFiles { kAllButRows, kAll };
+absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
+                                      CutFiles files);
+
 // Fills `state`, an empty directory, from a cut: links of the row files, copies of
 // what RocksDB will change. All of it is synced.
 absl::Status CopyShardCut(FileSystem* file_system, const std::string& directory,

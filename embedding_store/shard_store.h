@@ -60,6 +60,8 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
   absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
   absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) override;
+  absl::Status RestoreShard(const ShardSources& sources, const std::string& set_aside) override;
+  absl::Status Compact() override;
   absl::StatusOr<std::vector<StoreTableStat>> Stat() override;
   absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) override;
   absl::Status Scan(const std::function<bool(uint32_t, const StoredRow&)>& visit) override;
@@ -156,6 +158,10 @@ class ShardStore final : public EmbeddingStore {
   absl::Status WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta);
   void WakeFlusher();
   void FlusherLoop();
+  // Lets `fill` fill a new state's directory, and makes that the live one.
+  // REQUIRES: state_mutex_ held exclusively.
+  absl::Status ReplaceState(const std::string& set_aside,
+                            const std::function<absl::Status(const std::string&)>& fill);
   absl::Status CloseAndReopen(const std::string& set_aside);
 
   const StoreOptions options_;

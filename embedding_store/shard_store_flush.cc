@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_checkpoint.h"
+#include "embedding_store/shard_restore.h"
 #include "embedding_store/shard_store.h"
 
 namespace pagoda {
@@ -168,18 +169,42 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
 
 absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, /*all_files=*/true).status());
+    return CopyShardCut(fs_, directory, prepared);
+  });
+}
+
+absl::Status ShardStore::RestoreShard(const ShardSources& sources, const std::string& set_aside) {
+  std::unique_lock<std::shared_mutex> state(state_mutex_);
+  return ReplaceState(set_aside, [&](const std::string& prepared) {
+    return BuildShardState(fs_, sources, prepared);
+  });
+}
+
+absl::Status ShardStore::Compact() {
+  std::shared_lock<std::shared_mutex> state(state_mutex_);
   PAGODA_RETURN_IF_ERROR(closed_);
   if (options_.read_only) {
     return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
   }
-  PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, /*all_files=*/true).status());
+  PAGODA_RETURN_IF_ERROR(Flush());
+  return rocks_->Compact();
+}
+
+absl::Status ShardStore::ReplaceState(const std::string& set_aside,
+                                      const std::function<absl::Status(const std::string&)>& fill) {
+  PAGODA_RETURN_IF_ERROR(closed_);
+  if (options_.read_only) {
+    return absl::FailedPreconditionError(absl::StrCat(options_.path, " is open read-only"));
+  }
   // The old state must be whole on disk: to be set aside, or to come back to when
   // the restore fails and no log has its rows.
   if (!set_aside.empty() || options_.durability == Durability::kNone) {
     PAGODA_RETURN_IF_ERROR(Flush());
   }
   PAGODA_ASSIGN_OR_RETURN(const std::string prepared, directory_->PrepareState());
-  PAGODA_RETURN_IF_ERROR(CopyShardCut(fs_, directory, prepared));
+  PAGODA_RETURN_IF_ERROR(fill(prepared));
   return CloseAndReopen(set_aside);
 }
 

@@ -83,7 +83,9 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
                   "\nseed ", t.seed, "\n");
   absl::StrAppendFormat(text, "init_stddev %.9g\ninit_zero_columns %d\nfrozen %d\n", t.init_stddev,
                         t.init_zero_columns, t.frozen ? 1 : 0);
-  absl::StrAppendFormat(text, "precision %s\n", RowPrecisionName(t.precision));
+  if (t.precision != RowPrecision::kF32) {
+    absl::StrAppendFormat(text, "precision %s\n", RowPrecisionName(t.precision));
+  }
   absl::StrAppendFormat(text, "optimizer %s\nlearning_rate %.9g\ninitial_accumulator %.9g\n",
                         SparseOptimizerName(o.kind), o.learning_rate, o.initial_accumulator);
   absl::StrAppendFormat(text, "epsilon %.9g\nbeta1 %.9g\nbeta2 %.9g\nl2 %.9g\n", o.epsilon, o.beta1,
@@ -144,10 +146,12 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
   int frozen = 0;
   PAGODA_RETURN_IF_ERROR(reader.Read("frozen", &frozen));
   t.frozen = frozen != 0;
-  PAGODA_ASSIGN_OR_RETURN(const std::string precision_name, reader.Next("precision"));
-  const absl::StatusOr<RowPrecision> precision = ParseRowPrecision(precision_name);
-  if (!precision.ok()) return reader.Error(precision.status().message());
-  t.precision = *precision;
+  if (reader.NextIs("precision")) {
+    PAGODA_ASSIGN_OR_RETURN(const std::string precision_name, reader.Next("precision"));
+    const absl::StatusOr<RowPrecision> precision = ParseRowPrecision(precision_name);
+    if (!precision.ok()) return reader.Error(precision.status().message());
+    t.precision = *precision;
+  }
   PAGODA_ASSIGN_OR_RETURN(const std::string optimizer, reader.Next("optimizer"));
   const absl::StatusOr<SparseOptimizerKind> kind = ParseSparseOptimizer(optimizer);
   if (!kind.ok()) return reader.Error(kind.status().message());

@@ -63,6 +63,11 @@ absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadShardPlace() const 
   return std::optional<ShardPlace>(place);
 }
 
+absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadCutPlace(
+    const std::string& cut) const {
+  return DataDirectory(CutPath(cut)).ReadShardPlace();
+}
+
 absl::Status DataDirectory::WriteShardPlace(const ShardPlace& place) const {
   return fs_->ReplaceFile(
       absl::StrCat(root_, "/SHARD"),

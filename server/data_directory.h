@@ -48,6 +48,8 @@ class DataDirectory {
   // The recorded place; nothing when none is recorded yet.   DATA_LOSS  unreadable
   absl::StatusOr<std::optional<ShardPlace>> ReadShardPlace() const;
   absl::Status WriteShardPlace(const ShardPlace& place) const;
+  // The same of a cut.
+  absl::StatusOr<std::optional<ShardPlace>> ReadCutPlace(const std::string& cut) const;
 
   // Calls fill(directory) with a path that does not exist, and gives what it made
   // the name `cut` at once; a former cut of that name is replaced.

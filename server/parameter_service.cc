@@ -56,12 +56,33 @@ absl::Status ParameterServiceImpl::CheckShardPlace(const proto::HelloRequest& re
     return absl::InvalidArgumentError(
         absl::StrCat("shard ", request.shard(), " of ", request.num_shards(), " is out of range"));
   }
-  if (place_.has_value() && *place_ != ShardPlace{request.shard(), request.num_shards()}) {
+  const bool moves = request.training() && request.restoring();
+  if (!moves && place_.has_value() &&
+      *place_ != ShardPlace{request.shard(), request.num_shards()}) {
     return absl::FailedPreconditionError(
         absl::StrCat(options_.data_dir, " holds shard ", place_->shard, " of ", place_->num_shards,
                      "; the job asks for shard ", request.shard(), " of ", request.num_shards()));
   }
   return absl::OkStatus();
+}
+
+absl::Status ParameterServiceImpl::TakeShardPlace(const proto::HelloRequest& request) {
+  const ShardPlace place{request.shard(), request.num_shards()};
+  if (!place_.has_value()) {
+    PAGODA_RETURN_IF_ERROR(directory_.WriteShardPlace(place));
+    place_ = place;
+  }
+  next_place_.reset();
+  if (*place_ != place) next_place_ = place;
+  return absl::OkStatus();
+}
+
+absl::Status ParameterServiceImpl::CheckRestored() const {
+  if (!next_place_.has_value()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(options_.data_dir, " holds shard ", place_->shard, " of ", place_->num_shards,
+                   " until the rows of shard ", next_place_->shard, " of ", next_place_->num_shards,
+                   " have been restored from a cut"));
 }
 
 absl::StatusOr<proto::HelloReply> ParameterServiceImpl::HelloReader(
@@ -106,11 +127,7 @@ absl::StatusOr<proto::HelloReply> ParameterServiceImpl::Hello(const proto::Hello
                           served_.Declare(std::vector<proto::TableSpec>(request.tables().begin(),
                                                                         request.tables().end()),
                                           *store_));
-  if (!place_.has_value()) {
-    const ShardPlace place{request.shard(), request.num_shards()};
-    PAGODA_RETURN_IF_ERROR(directory_.WriteShardPlace(place));
-    place_ = place;
-  }
+  PAGODA_RETURN_IF_ERROR(TakeShardPlace(request));
   Answers answers;
   {
     std::lock_guard<std::mutex> lock(mutex_);

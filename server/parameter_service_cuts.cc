@@ -1,6 +1,9 @@
 // Cuts, rewinds and statistics.
+#include <filesystem>
 #include <mutex>
 #include <shared_mutex>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +28,7 @@ absl::StatusOr<proto::PrepareCutReply> ParameterServiceImpl::PrepareCut(const st
                        " pushes have not been acknowledged; a cut is taken between steps"));
     }
   }
+  PAGODA_RETURN_IF_ERROR(CheckRestored());
   StoreCut made;
   PAGODA_RETURN_IF_ERROR_CONTEXT(
       directory_.MakeCut(cut,
@@ -48,6 +52,58 @@ absl::Status ParameterServiceImpl::DropCut(const std::string& cut) {
         absl::StrCat(options_.data_dir, " is served read-only: no cut can be dropped"));
   }
   return directory_.DropCut(cut);
+}
+
+// The cut that this server made of the shard it is to hold.
+absl::Status ParameterServiceImpl::RestoreOwnCut(const std::string& cut,
+                                                 const std::optional<ShardPlace>& place,
+                                                 const std::string& set_aside) {
+  PAGODA_ASSIGN_OR_RETURN(const std::optional<ShardPlace> held, directory_.ReadCutPlace(cut));
+  if (held.has_value() && place.has_value() && *held != *place) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        directory_.CutPath(cut), " holds shard ", held->shard, " of ", held->num_shards,
+        "; the job asks for shard ", place->shard, " of ", place->num_shards));
+  }
+  return store_->Restore(directory_.CutPath(cut), set_aside);
+}
+
+// The shard's rows out of the cuts of another number of servers.
+absl::Status ParameterServiceImpl::RestoreOthersCuts(const proto::RestoreCutRequest& request,
+                                                     const std::optional<ShardPlace>& place,
+                                                     const std::string& set_aside) {
+  if (!place.has_value()) {
+    return absl::FailedPreconditionError("no session has said which shard this server is to hold");
+  }
+  ShardSources sources;
+  sources.shard = place->shard;
+  sources.num_shards = place->num_shards;
+  for (const std::string& directory : request.directories()) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(directory, error)) {
+      return absl::NotFoundError(absl::StrCat(
+          "this server cannot read the directory ", directory, error ? ": " : "",
+          error ? error.message() : "", "; another number of servers (", request.directories_size(),
+          ") made the cut, so every server needs to read all their directories"));
+    }
+    sources.cuts.push_back(directory);
+  }
+  return store_->RestoreShard(sources, set_aside);
+}
+
+absl::Status ParameterServiceImpl::RestoreRows(const proto::RestoreCutRequest& request,
+                                               const std::string& set_aside) {
+  const std::optional<ShardPlace> place = next_place_.has_value() ? next_place_ : place_;
+  PAGODA_RETURN_IF_ERROR(request.directories().empty()
+                             ? RestoreOwnCut(request.cut(), place, set_aside)
+                             : RestoreOthersCuts(request, place, set_aside));
+  if (next_place_.has_value()) {
+    // A crash before this line leaves rows that are not those of the recorded shard.
+    // Nobody trains on them: every session on rows that exist begins with a restore.
+    PAGODA_RETURN_IF_ERROR(directory_.WriteShardPlace(*place));
+    place_ = place;
+    next_place_.reset();
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<proto::RestoreCutReply> ParameterServiceImpl::RestoreCut(
@@ -81,7 +137,7 @@ absl::StatusOr<proto::RestoreCutReply> ParameterServiceImpl::RestoreCut(
                        " pushes and ", waiting_pulls_.size(), " pulls are under way"));
     }
   }
-  PAGODA_RETURN_IF_ERROR_CONTEXT(store_->Restore(directory_.CutPath(request.cut()), set_aside),
+  PAGODA_RETURN_IF_ERROR_CONTEXT(RestoreRows(request, set_aside),
                                  absl::StrCat("rewinding to cut '", request.cut(), "'"));
   PAGODA_RETURN_IF_ERROR(served_.Reopen(*store_));
   proto::RestoreCutReply reply;

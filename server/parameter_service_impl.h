@@ -101,6 +101,14 @@ class ParameterServiceImpl final : public ParameterService {
   };
 
   absl::Status CheckShardPlace(const proto::HelloRequest& request) const;
+  absl::Status TakeShardPlace(const proto::HelloRequest& request);
+  absl::Status CheckRestored() const;  // FAILED_PRECONDITION  next_place_ waits for RestoreCut
+  absl::Status RestoreRows(const proto::RestoreCutRequest& request, const std::string& set_aside);
+  absl::Status RestoreOwnCut(const std::string& cut, const std::optional<ShardPlace>& place,
+                             const std::string& set_aside);
+  absl::Status RestoreOthersCuts(const proto::RestoreCutRequest& request,
+                                 const std::optional<ShardPlace>& place,
+                                 const std::string& set_aside);
   absl::StatusOr<proto::HelloReply> HelloReader(const proto::HelloRequest& request);
 
   // Counts `bytes` as in flight until the returned callback runs.
@@ -132,6 +140,8 @@ class ParameterServiceImpl final : public ParameterService {
   std::unique_ptr<EmbeddingStore> store_;
   ServedTables served_;
   std::optional<ShardPlace> place_;
+  // Asked for by a session that restores rows of other shards; place_ once it has.
+  std::optional<ShardPlace> next_place_;
 
   mutable std::mutex mutex_;
   JobMembership membership_;

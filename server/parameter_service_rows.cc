@@ -108,6 +108,7 @@ absl::Status ParameterServiceImpl::CheckPushContents(const PushHeader& header,
         membership_.CheckWorker({header.job, header.rank, header.epoch, header.incarnation}));
     merged = membership_.sync() && membership_.num_workers() > 1;
   }
+  PAGODA_RETURN_IF_ERROR(CheckRestored());
   PAGODA_RETURN_IF_ERROR(served_.CheckPush(tables, options_.ids_per_request_max));
   for (const ServicePush& push : tables) {
     const std::string table = served_.Describe(push.table);

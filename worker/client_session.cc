@@ -43,6 +43,7 @@ proto::HelloRequest MakeHello(const SessionOptions& options, uint32_t shard, uin
   hello.set_shard(shard);
   hello.set_num_shards(num_shards);
   hello.set_mode(options.mode);
+  hello.set_restoring(options.restoring);
   for (const proto::TableSpec& table : options.tables) *hello.add_tables() = table;
   hello.set_epoch(options.epoch);
   hello.set_timeout_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options.timeout)));

@@ -84,10 +84,18 @@ absl::Status CutKeeper::DropOld(const std::string& newest, const std::string& be
   return absl::OkStatus();
 }
 
-absl::Status CutKeeper::Restore(const std::string& name, const std::string& keep_newer) {
+absl::Status CutKeeper::Restore(const proto::JobCut& cut, const std::string& keep_newer) {
   absl::Status restored;
-  if (allreduce_->rank() == 0) restored = client_->RestoreCut(name, options_.epoch, keep_newer);
-  return AgreeOnStatus(*allreduce_, restored, absl::StrCat("rewind the servers to ", name));
+  if (allreduce_->rank() == 0) {
+    CutRestore restore{cut.cut(), options_.epoch, keep_newer, {}};
+    if (cut.servers_size() != client_->num_servers()) {
+      for (const proto::JobCut::Server& server : cut.servers()) {
+        restore.directories.push_back(server.directory());
+      }
+    }
+    restored = client_->RestoreCut(restore);
+  }
+  return AgreeOnStatus(*allreduce_, restored, absl::StrCat("rewind the servers to ", cut.cut()));
 }
 
 }  // namespace pagoda

@@ -50,8 +50,10 @@ class CutKeeper {
   //   the client's and the file system's errors
   absl::StatusOr<std::string> Make(JobCut cut, const std::string& best_cut);
 
-  // Rewinds the servers' rows to a cut's.
-  absl::Status Restore(const std::string& name, const std::string& keep_newer);
+  // Rewinds the servers' rows to a cut's; only worker 0's `cut` counts. When another
+  // number of servers made it, each server reads its rows from all their directories.
+  //   the client's errors; ABORTED  worker 0 could not (its own error says why)
+  absl::Status Restore(const proto::JobCut& cut, const std::string& keep_newer);
 
  private:
   absl::StatusOr<std::string> MakeOnFirstWorker(JobCut cut);

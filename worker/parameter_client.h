@@ -43,8 +43,9 @@ struct SessionOptions {
   std::string mode = "sync";  // sync | async
   std::vector<proto::TableSpec> tables;
   uint64_t epoch = 1;
-  Step applied_step = 0;  // Resume: steps already in the rows; pulls after them do not wait.
-  bool training = true;   // false: read-only, unknown tables are refused
+  Step applied_step = 0;   // Resume: steps already in the rows; pulls after them do not wait.
+  bool restoring = false;  // RestoreCut follows: servers may hold other shards until then.
+  bool training = true;    // false: read-only, unknown tables are refused
   absl::Duration timeout = absl::Seconds(8);  // Every wait has this deadline.
 };
 
@@ -54,6 +55,16 @@ struct ServerCut {
   uint64_t sequence = 0;
   uint64_t rows = 0;
   uint64_t checksum = 0;
+};
+
+// What the servers are rewound to.
+struct CutRestore {
+  std::string cut;
+  uint64_t epoch = 0;
+  std::string keep_newer;  // Newer rows are set aside under this name; empty: deleted.
+  // Where all shards of the cut are, when another number of servers made it; every
+  // server must be able to read them. Empty: each server has its own.
+  std::vector<std::string> directories;
 };
 
 class ParameterClient {
@@ -85,9 +96,9 @@ class ParameterClient {
   // Two-phase cut; see proto. All pushes must have been acknowledged.
   virtual absl::StatusOr<std::vector<ServerCut>> PrepareCut(const std::string& cut) = 0;
   virtual absl::Status DropCut(const std::string& cut) = 0;
-  // Rewinds every server to `cut`.
-  virtual absl::Status RestoreCut(const std::string& cut, uint64_t epoch,
-                                  const std::string& keep_newer) = 0;
+  // Rewinds every server to a cut.
+  //   NOT_FOUND  a server has no such cut, or cannot read a directory (named)
+  virtual absl::Status RestoreCut(const CutRestore& restore) = 0;
 
   virtual absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() = 0;
 

@@ -72,8 +72,7 @@ class GrpcClient final : public ParameterClient {
             Done done) override;
   absl::StatusOr<std::vector<ServerCut>> PrepareCut(const std::string& cut) override;
   absl::Status DropCut(const std::string& cut) override;
-  absl::Status RestoreCut(const std::string& cut, uint64_t epoch,
-                          const std::string& keep_newer) override;
+  absl::Status RestoreCut(const CutRestore& restore) override;
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override;
   absl::Status SetKey(const std::string& key, const std::string& value) override;
   absl::StatusOr<std::string> GetKey(const std::string& key, absl::Duration timeout) override;
@@ -381,13 +380,13 @@ absl::Status GrpcClient::DropCut(const std::string& cut) {
       .status();
 }
 
-absl::Status GrpcClient::RestoreCut(const std::string& cut, uint64_t epoch,
-                                    const std::string& keep_newer) {
+absl::Status GrpcClient::RestoreCut(const CutRestore& restore) {
   proto::RestoreCutRequest request;
   request.set_job(session_.job);
-  request.set_cut(cut);
-  request.set_epoch(epoch);
-  request.set_keep_newer(keep_newer);
+  request.set_cut(restore.cut);
+  request.set_epoch(restore.epoch);
+  request.set_keep_newer(restore.keep_newer);
+  for (const std::string& directory : restore.directories) request.add_directories(directory);
   return CallAll<proto::RestoreCutRequest, proto::RestoreCutReply>(
              [](Async* async, auto... arguments) { async->RestoreCut(arguments...); }, request,
              /*retry=*/false)

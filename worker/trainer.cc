@@ -159,7 +159,7 @@ absl::Status TrainerImpl::Resume(const JobCut& cut) {
   }
   PAGODA_ASSIGN_OR_RETURN(position_,
                           LoadPosition(saved, allreduce_->rank(), allreduce_->num_workers()));
-  return keeper_->Restore(saved.cut(), options().keep_newer);
+  return keeper_->Restore(saved, options().keep_newer);
 }
 
 absl::StatusOr<TrainResult> TrainerImpl::Run() {
@@ -402,7 +402,7 @@ absl::Status TrainerImpl::RestoreBest() {
   PAGODA_RETURN_IF_ERROR(AgreeOnStatus(*allreduce_, best.status(), "read the best cut"));
   PAGODA_ASSIGN_OR_RETURN(const JobCut cut, BroadcastCut(*allreduce_, *best));
   PAGODA_RETURN_IF_ERROR(LoadDense(cut));
-  PAGODA_RETURN_IF_ERROR(keeper_->Restore(stopping_->best_cut(), ""));
+  PAGODA_RETURN_IF_ERROR(keeper_->Restore(cut.manifest, ""));
   result_.final_cut = directory;
   return absl::OkStatus();
 }

@@ -153,7 +153,7 @@ TEST_CASE("errors of the caller and of the service come back") {
   CHECK(client->GetKey("other", absl::Milliseconds(10)).status().code() ==
         absl::StatusCode::kDeadlineExceeded);
   CHECK(client->PrepareCut("c").value().size() == 2);
-  CHECK(client->RestoreCut("c", 1, "").ok());
+  CHECK(client->RestoreCut({"c", 1, "", {}}).ok());
   CHECK(client->DropCut("c").ok());
   CHECK(client->TableStats().value().size() == 2);
 }

@@ -99,10 +99,29 @@ TEST_CASE("row values come back, and nothing else is taken for one") {
       for (size_t size = 0; size < value.size(); ++size) {
         REQUIRE(DecodeRowValue(shape, absl::string_view(value).substr(0, size), back) != nullptr);
       }
-      value[0] = 1;
-      REQUIRE(DecodeRowValue(shape, value, back) != nullptr);
+      for (const char other : {'\0', '\x01', '\x03'}) {
+        value[0] = other;
+        REQUIRE(DecodeRowValue(shape, value, back) != nullptr);
+      }
     }
   }
+}
+
+TEST_CASE("a row value of version 1 is read") {
+  TableOptions table;
+  table.dim = 1;
+  RowShape shape = ShapeOf(table);
+  const std::string value("\x01\x05\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\x80\x3f\0\0\x80\x40", 25);
+  std::vector<uint64_t> words(shape.row_bytes() / 8 + 1);
+  char* row = reinterpret_cast<char*>(words.data());
+  REQUIRE(DecodeRowValue(shape, value, row) == nullptr);
+  CHECK(HeaderOf(row)->sequence == 5);
+  CHECK(HeaderOf(row)->last_step == 7);
+  CHECK(FloatsOf(row)[0] == 1.0f);
+  CHECK(FloatsOf(row)[1] == 4.0f);
+  CHECK(DecodeRowValue(shape, value.substr(0, 24), row) != nullptr);
+  shape.precision = RowPrecision::kF16;
+  CHECK(DecodeRowValue(shape, value, row) != nullptr);
 }
 
 TEST_CASE("a row value has the documented bytes") {

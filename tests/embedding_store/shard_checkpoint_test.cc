@@ -137,5 +137,30 @@ TEST_CASE("a copied cut shares row files and nothing that changes") {
   CHECK(ReadShardCut(fs, scratch / "cut", true).ok());
 }
 
+TEST_CASE("a second cut shares the first one's row files; it adds what was pushed since") {
+  ScratchDirectory scratch;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  OpenTableOf(*store, MakeTable("t", 16, SparseOptimizerKind::kAdagrad));
+  std::vector<FeatureId> ids(20000);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = i;
+  const std::vector<float> gradients(ids.size() * 16, 1.0f);
+  const StorePush all{0, ids, gradients};
+  REQUIRE(store->Push({&all, 1}, 1, 1.0f).ok());
+  REQUIRE(store->Cut(scratch / "first").ok());
+  const StorePush few{0, std::span(ids).first(10), std::span(gradients).first(160)};
+  REQUIRE(store->Push({&few, 1}, 2, 1.0f).ok());
+  REQUIRE(store->Cut(scratch / "second").ok());
+  uint64_t shared = 0, written = 0;
+  for (const auto& entry : stdfs::directory_iterator(scratch / "second/rocksdb")) {
+    const stdfs::path other = scratch / ("first/rocksdb/" + entry.path().filename().string());
+    const bool same = stdfs::exists(other) && stdfs::equivalent(entry.path(), other);
+    (same ? shared : written) += entry.file_size();
+  }
+  CHECK(shared > ids.size() * (16 + 16) * sizeof(float));
+  CHECK(written < 64 * 1024);  // RocksDB's own lists, and ten rows.
+  CHECK(ReadShardCut(FileSystem::Real(), scratch / "first", true).ok());
+  CHECK(ReadShardCut(FileSystem::Real(), scratch / "second", true).ok());
+}
+
 }  // namespace
 }  // namespace pagoda

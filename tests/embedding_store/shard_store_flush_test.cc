@@ -343,5 +343,30 @@ TEST_CASE("a restored store has the cut's tables, learning rates included") {
   CHECK(OpenTableOf(*store, MakeTable("d", 2, Kind::kSgd)) == 2);
 }
 
+TEST_CASE("compacting drops older versions of rows and no row, on disk or in the log") {
+  ScratchDirectory scratch;
+  StoreOracle oracle(Tables());
+  auto store = OpenWithTables(MakeStore(scratch / "store"));
+  for (uint64_t n = 1; n <= 3; ++n) {
+    PushMany(*store, &oracle, 20 * n, 20 * n + 19);
+    REQUIRE(store->Cut(scratch / ("cut" + std::to_string(n))).ok());
+  }
+  PushMany(*store, &oracle, 80, 82);
+  auto row_bytes = [&] {
+    return store->Stat()->at(0).bytes_disk + store->Stat()->at(1).bytes_disk;
+  };
+  const uint64_t before = row_bytes();
+  REQUIRE(store->Compact().ok());
+  CHECK(row_bytes() < before);
+  CHECK(oracle.Compare(*store) == "");
+  PushMany(*store, &oracle, 83, 90);
+  store.reset();
+  store = OpenStore(MakeStore(scratch / "store"));
+  CHECK(oracle.Compare(*store) == "");
+  StoreOptions reader = MakeStore(scratch / "cut1");
+  reader.read_only = true;
+  CHECK(absl::IsFailedPrecondition(OpenStore(reader)->Compact()));
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -44,8 +44,6 @@ says again "earlier run .*--resume.*--overwrite"
 run overwrite 0 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/whole" --overwrite
 run empty 1 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/empty" --resume
 says empty "no complete cut"
-run servers 1 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/half" --resume --servers 3
-says servers "made with 1 servers"
 
 # A second Ctrl-C does not wait.
 "$PAGODA" launch "$JOB" --workers 2 --set job.output="$SCRATCH/twice" "${endless[@]}" > "$SCRATCH/twice.log" 2>&1 &

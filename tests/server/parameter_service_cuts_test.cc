@@ -234,6 +234,62 @@ TEST_CASE("a cut can be served read-only, and is the same before and after") {
   CHECK(EmbeddingStore::VerifyCut(cut).ok());
 }
 
+TEST_CASE("servers take the rows of another number of servers, and refuse until they have") {
+  const TemporaryDirectory whole, second;
+  std::string cut;
+  {
+    auto service = OpenService(whole.path());
+    REQUIRE(service->Hello(MakeHelloOf(0, 1, kTables)).ok());
+    for (Step step = 1; step <= 3; ++step) {
+      REQUIRE(PushAndWait(*service, MakeHeader(0, step), RowsOf(step)).ok());
+    }
+    cut = service->PrepareCut("c")->directory();
+  }
+  const uint64_t hash = ContentHashOf(whole.path());
+  uint64_t sum = 0;
+  // The first goes on in the directory that held everything, the second in a new one.
+  for (const std::string& directory : {whole.path(), second.path()}) {
+    {
+      auto service = OpenService(directory);
+      proto::HelloRequest hello = MakeHelloOf(0, 1, kTables);
+      hello.set_num_shards(2);
+      hello.set_shard(directory == whole.path() ? 0 : 1);
+      const bool moves = directory == whole.path();
+      if (moves) {
+        CHECK_THAT(std::string(service->Hello(hello).status().message()),
+                   Catch::Contains("holds shard 0 of 1"));
+      }
+      hello.set_restoring(true);
+      REQUIRE(service->Hello(hello).ok());
+      if (moves) {
+        for (const absl::Status& early : {PushAndWait(*service, MakeHeader(0, 4), RowsOf(4)),
+                                          service->PrepareCut("early").status()}) {
+          CHECK(absl::IsFailedPrecondition(early));
+          CHECK_THAT(std::string(early.message()), Catch::Contains("shard 0 of 2"));
+        }
+        const absl::Status own = service->RestoreCut(Restore("c", 1)).status();
+        CHECK_THAT(std::string(own.message()), Catch::Contains("holds shard 0 of 1"));
+      }
+      proto::RestoreCutRequest request = Restore("c", 1);
+      request.add_directories(directory + "/no-such-place");
+      const absl::Status unreadable = service->RestoreCut(request).status();
+      CHECK(absl::IsNotFound(unreadable));
+      CHECK_THAT(std::string(unreadable.message()), Catch::Contains("/no-such-place"));
+      request.set_directories(0, cut);
+      const auto restored = service->RestoreCut(request);
+      INFO(restored.status());
+      REQUIRE(restored.ok());
+      CHECK(restored->sequence() == 3);
+      REQUIRE(service->PrepareCut("d").ok());
+    }
+    sum += ContentHashOf(directory);
+    proto::HelloRequest back = MakeHelloOf(0, 1, kTables);
+    CHECK_THAT(std::string(OpenService(directory)->Hello(back).status().message()),
+               Catch::Contains("of 2"));
+  }
+  CHECK(sum == hash);
+}
+
 TEST_CASE("a session that reads creates nothing, and lives beside a training job") {
   const TemporaryDirectory directory;
   auto service = OpenService(directory.path());

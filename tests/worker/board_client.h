@@ -40,9 +40,7 @@ class BoardClient final : public ParameterClient {
     return Absent();
   }
   absl::Status DropCut(const std::string&) override { return Absent(); }
-  absl::Status RestoreCut(const std::string&, uint64_t, const std::string&) override {
-    return Absent();
-  }
+  absl::Status RestoreCut(const CutRestore&) override { return Absent(); }
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override { return Absent(); }
 
   absl::Status SetKey(const std::string& key, const std::string& value) override {

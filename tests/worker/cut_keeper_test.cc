@@ -134,8 +134,24 @@ TEST_CASE("a rewind goes to the servers with this run's epoch") {
   ScriptedClient client;
   const auto alone = SingleWorker();
   CutKeeper keeper({dir.path(), 3, 1}, &client, alone.get());
-  REQUIRE(keeper.Restore("step-000000010", "aside").ok());
+  proto::JobCut cut;
+  cut.set_cut("step-000000010");
+  cut.add_servers()->set_directory("/a");
+  REQUIRE(keeper.Restore(cut, "aside").ok());
   REQUIRE(client.events == std::vector<std::string>{"restore step-000000010 epoch 3 keep 'aside'"});
+}
+
+TEST_CASE("a cut of another number of servers is restored from all their directories") {
+  TemporaryDirectory dir;
+  ScriptedClient client;
+  const auto alone = SingleWorker();
+  CutKeeper keeper({dir.path(), 3, 1}, &client, alone.get());
+  proto::JobCut cut;
+  cut.set_cut("c");
+  cut.add_servers()->set_directory("/a");
+  cut.add_servers()->set_directory("/b");
+  REQUIRE(keeper.Restore(cut, "").ok());
+  REQUIRE(client.events == std::vector<std::string>{"restore c epoch 3 keep '' from /a from /b"});
 }
 
 }  // namespace

@@ -97,18 +97,20 @@ TEST_CASE("one worker that cannot join ends the start of all, by name") {
   REQUIRE_THAT(std::string(status[0].message()), Contains("worker 1 could not join"));
 }
 
-TEST_CASE("a cut made with another number of servers is refused") {
-  TemporaryDirectory dir;
+TEST_CASE("only a resume says that a restore follows, also to another number of servers") {
+  TemporaryDirectory dir, fresh;
   const auto model = Model(dir.path());
   const std::string cut = WriteCut(*model, dir.path());
   auto manifest = *ReadJobCut(cut);
   manifest.manifest.add_servers();
   REQUIRE(WriteJobCut(cut, manifest).ok());
-  ScriptedClient client;
   const auto alone = SingleWorker();
-  const auto session = StartSession(*model, &client, alone.get(), cut);
-  REQUIRE(absl::IsFailedPrecondition(session.status()));
-  REQUIRE_THAT(std::string(session.status().message()), Contains("2 servers") && Contains("1"));
+  ScriptedClient resumed, begun;
+  REQUIRE(StartSession(*model, &resumed, alone.get(), cut).ok());
+  REQUIRE(resumed.session.restoring);
+  REQUIRE(resumed.session.applied_step == 30);
+  REQUIRE(StartSession(*Model(fresh.path()), &begun, alone.get(), "").ok());
+  REQUIRE_FALSE(begun.session.restoring);
 }
 
 TEST_CASE("another model's parameters are told apart by name and shape") {

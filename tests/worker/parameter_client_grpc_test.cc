@@ -334,10 +334,10 @@ TEST_CASE("cuts are taken, restored and dropped on every server") {
   CHECK((*cuts)[0].rows + (*cuts)[1].rows == 8);
   REQUIRE(PushOf(*client, 2, ids, std::vector<float>(32, 1.0f)).ok());
   CHECK(PullOf(*client, ids).value() != at_cut);
-  CHECK(client->RestoreCut("c", 1, "").ok());
+  CHECK(client->RestoreCut({"c", 1, "", {}}).ok());
   CHECK(PullOf(*client, ids).value() == at_cut);
   CHECK(client->DropCut("c").ok());
-  const absl::Status gone = client->RestoreCut("c", 1, "");
+  const absl::Status gone = client->RestoreCut({"c", 1, "", {}});
   CHECK_FALSE(gone.ok());
   CHECK_THAT(std::string(gone.message()), Catch::Contains("server 127.0.0.1:"));
 }

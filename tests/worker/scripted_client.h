@@ -36,6 +36,7 @@ class ScriptedClient final : public ParameterClient {
   std::vector<size_t> pulled_ids;              // Per pull.
   std::vector<std::string> events;             // "prepare NAME", "drop NAME", ...
   std::map<std::string, absl::Status> refuse;  // By event.
+  SessionOptions session;                      // Of the last Open.
   absl::Status left = absl::UnknownError("has not left");
 
   // Column c of a row nobody has pushed.
@@ -57,7 +58,10 @@ class ScriptedClient final : public ParameterClient {
   }
 
   int num_servers() const override { return 1; }
-  absl::Status Open(const SessionOptions& options) override { return Event("open " + options.job); }
+  absl::Status Open(const SessionOptions& options) override {
+    session = options;
+    return Event("open " + options.job);
+  }
   void Pull(std::vector<TablePull> tables, Step after_step, Done done) override {
     pulls_after.push_back(after_step);
     size_t ids = 0;
@@ -73,10 +77,11 @@ class ScriptedClient final : public ParameterClient {
     return std::vector<ServerCut>{{"scripted", "/nowhere/" + cut, 7, 3, 42}};
   }
   absl::Status DropCut(const std::string& cut) override { return Event("drop " + cut); }
-  absl::Status RestoreCut(const std::string& cut, uint64_t epoch,
-                          const std::string& keep_newer) override {
-    return Event("restore " + cut + " epoch " + std::to_string(epoch) + " keep '" + keep_newer +
-                 "'");
+  absl::Status RestoreCut(const CutRestore& restore) override {
+    std::string from;
+    for (const std::string& directory : restore.directories) from += " from " + directory;
+    return Event("restore " + restore.cut + " epoch " + std::to_string(restore.epoch) + " keep '" +
+                 restore.keep_newer + "'" + from);
   }
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override {
     return std::vector<proto::TableStatReply>();

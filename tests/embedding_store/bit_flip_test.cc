@@ -14,8 +14,9 @@ namespace {
 using Kind = SparseOptimizerKind;
 namespace stdfs = std::filesystem;
 
-// A bit of every byte of files up to this and of RocksDB's MANIFEST, whose last entry
-// says what the newest run is; of longer ones so many bits.
+// Every bit of RocksDB's MANIFEST: a length in its last entry, which says what the newest
+// run is, may make it look unfinished (log_marks.h tells). A bit of every byte of other
+// files up to this; of longer ones so many bits.
 constexpr uintmax_t kWholeFileMax = 128;
 constexpr int kSamples = 40;
 
@@ -96,7 +97,9 @@ void FlipEverywhere(const ScratchDirectory& scratch, const std::string& origin,
   for (const std::string& file : FilesIn(origin)) {
     const uintmax_t bytes = stdfs::file_size(origin + "/" + file);
     std::vector<uint64_t> bits;
-    if (bytes <= kWholeFileMax || file.find("MANIFEST-") != std::string::npos) {
+    if (file.find("MANIFEST-") != std::string::npos) {
+      for (uint64_t bit = 0; bit < 8 * bytes; ++bit) bits.push_back(bit);
+    } else if (bytes <= kWholeFileMax) {
       for (uint64_t byte = 0; byte < bytes; ++byte) bits.push_back(8 * byte + random() % 8);
     } else {
       for (int i = 0; i < kSamples; ++i) bits.push_back(random() % (8 * bytes));

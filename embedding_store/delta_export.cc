@@ -17,7 +17,7 @@ namespace {
 absl::StatusOr<uint64_t> IdentityOf(FileSystem* fs, const std::vector<std::string>& cuts) {
   std::vector<uint64_t> checksums;
   for (const std::string& cut : cuts) {
-    PAGODA_ASSIGN_OR_RETURN(const StoreCut found, ReadShardCut(fs, cut, /*all_files=*/false));
+    PAGODA_ASSIGN_OR_RETURN(const StoreCut found, ReadShardCut(fs, cut, CutFiles::kAllButRows));
     checksums.push_back(found.checksum);
   }
   std::sort(checksums.begin(), checksums.end());

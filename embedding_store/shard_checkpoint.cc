@@ -165,13 +165,6 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
 }
 
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
-                                      bool all_files) {
-  if (all_files) return ReadShardCut(file_system, directory, CutFiles::kAll);
-  PAGODA_ASSIGN_OR_RETURN(const CutManifest manifest, ReadManifest(file_system, directory));
-  return manifest.cut;
-}
-
-absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
                                       CutFiles files) {
   PAGODA_ASSIGN_OR_RETURN(const CutManifest manifest, ReadManifest(file_system, directory));
   for (const CutFile& file : manifest.files) {

@@ -34,17 +34,12 @@ struct CutContents {
 absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks,
                                        const CutContents& contents, const std::string& directory);
 
-// Checks the manifest and every byte of every file, without `all_files` not of row
-// files.
+// Checks the manifest, every file's size, and the checksums of those named. Row files
+// have a checksum in each block, which RocksDB checks whenever it reads one; who reads
+// them all anyway need not read them twice.
 //   NOT_FOUND            there is no such cut
 //   DATA_LOSS            a file is missing, short or altered (names it)
 //   FAILED_PRECONDITION  another format version
-absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
-                                      bool all_files);
-
-// The same with a choice of files: every file's size is checked, and the checksums of
-// those named. Row files have a checksum in each block, which RocksDB checks whenever it
-// reads one; who reads them all anyway need not read them twice.
 enum class CutFiles { kAllButRows, kAll };
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
                                       CutFiles files);

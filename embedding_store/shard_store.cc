@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<EmbeddingStore>> EmbeddingStore::Open(const Store
 }
 
 absl::StatusOr<StoreCut> EmbeddingStore::VerifyCut(const std::string& directory) {
-  return ReadShardCut(FileSystem::Real(), directory, /*all_files=*/true);
+  return ReadShardCut(FileSystem::Real(), directory, CutFiles::kAll);
 }
 
 ShardStore::ShardStore(const StoreOptions& options)
@@ -104,7 +104,7 @@ void ShardStore::CloseState() {
 
 absl::Status ShardStore::OpenState() {
   if (directory_->is_cut()) {
-    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory_->path(), /*all_files=*/false).status());
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory_->path(), CutFiles::kAllButRows).status());
   }
   PAGODA_ASSIGN_OR_RETURN(const std::vector<TableOptions> stored,
                           ReadTableRegistry(fs_, directory_->registry_path()));

@@ -170,7 +170,7 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
 absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
   std::unique_lock<std::shared_mutex> state(state_mutex_);
   return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
-    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, /*all_files=*/true).status());
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll).status());
     return CopyShardCut(fs_, directory, prepared);
   });
 }

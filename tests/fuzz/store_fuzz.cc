@@ -137,8 +137,8 @@ void FuzzRegistry(const uint8_t* bytes, size_t size) {
 
 void FuzzCutManifest(const uint8_t* bytes, size_t size) {
   OneFile files("cut/MANIFEST", WithChecksumLine(std::string(View(bytes, size))));
-  const auto cut = ReadShardCut(&files, "cut", /*all_files=*/true);
-  const auto again = ReadShardCut(&files, "cut", /*all_files=*/true);
+  const auto cut = ReadShardCut(&files, "cut", CutFiles::kAll);
+  const auto again = ReadShardCut(&files, "cut", CutFiles::kAll);
   PAGODA_CHECK(cut.status() == again.status());
   if (cut.ok()) PAGODA_CHECK(cut->sequence == again->sequence && cut->rows == again->rows);
 }

@@ -51,6 +51,9 @@ struct RowShape {
   // At most; see EncodeRowValue.
   size_t value_bytes_max() const { return kValueHeaderBytesMax + weight_bytes() + slot_bytes(); }
   static constexpr size_t kValueHeaderBytesMax = 1 + 10 + 5 + 5;
+  // With numbers as they usually are: sequence below 2^28, step below 2^21, fewer than
+  // 2^14 pushes. For estimates.
+  size_t value_bytes_usual() const { return 1 + 4 + 3 + 2 + weight_bytes() + slot_bytes(); }
 };
 
 inline RowShape ShapeOf(const TableOptions& options) {

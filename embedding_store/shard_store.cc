@@ -249,7 +249,7 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
     stats[t].rows = static_cast<uint64_t>(tables_[t]->rows.load());
     stats[t].bytes_memory = static_cast<uint64_t>(memory_->BytesOfTable(static_cast<uint32_t>(t)));
     const double rows_on_disk = t < meta.rows.size() ? static_cast<double>(meta.rows[t]) : 0;
-    stats[t].row_bytes_disk = kRowKeyBytes + tables_[t]->shape.value_bytes_max();
+    stats[t].row_bytes_disk = kRowKeyBytes + tables_[t]->shape.value_bytes_usual();
     stats[t].row_bytes_memory = static_cast<uint64_t>(
         memory_->budget_bytes() / std::max<int64_t>(1, memory_->RowsMax(static_cast<uint32_t>(t))));
     weights[t] = rows_on_disk * static_cast<double>(stats[t].row_bytes_disk);

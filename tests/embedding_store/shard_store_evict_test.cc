@@ -172,11 +172,23 @@ TEST_CASE("eviction beside pushes and pulls takes old rows only") {
 
   std::atomic<bool> stop{false};
   std::atomic<Step> step{1000};
+  // Catch's assertions are for one thread.
+  std::atomic<int> failures{0};
   std::thread pusher([&] {
-    while (!stop) PushIds(*store, hot, ++step, 1e-3f);
+    const std::vector<float> gradients(hot.size() * 3, 1e-3f);
+    const StorePush push{0, hot, gradients};
+    while (!stop) {
+      const Step next = step + 1;
+      if (!store->Push({&push, 1}, next, 1.0f).ok()) ++failures;
+      step = next;
+    }
   });
   std::thread puller([&] {
-    while (!stop) PullRows(*store, 0, old_ids);
+    std::vector<float> weights(old_ids.size() * 3);
+    const StorePull pull{0, old_ids, weights.data()};
+    while (!stop) {
+      if (!store->Pull({&pull, 1}).ok()) ++failures;
+    }
   });
   while (step < 1010) std::this_thread::yield();
   const EvictionResult result = Evict(*store, {.now = step, .unused_steps = 500});
@@ -185,6 +197,7 @@ TEST_CASE("eviction beside pushes and pulls takes old rows only") {
   stop = true;
   pusher.join();
   puller.join();
+  CHECK(failures == 0);
   CHECK(result.evicted == old_ids.size());
   CHECK(IdsOf(*store) == std::set<FeatureId>(hot.begin(), hot.end()));
   // Every row that was pulled while it went reads as its initial value now.

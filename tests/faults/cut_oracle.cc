@@ -38,8 +38,9 @@ void Apply(const JournalRecord& push, const Tables& tables, OracleState* state) 
   state->last_steps[push.rank] = push.step;
   for (const JournalTable& table : push.tables) {
     const TableOptions& options = tables.at(table.name);
-    const RowUpdateSettings settings = MakeRowUpdateSettings(
-        options.optimizer, options.optimizer.learning_rate, push.learning_rate_factor);
+    const RowUpdateSettings settings =
+        MakeRowUpdateSettings(options.optimizer, LearningRateAt(options.optimizer, push.step),
+                              push.learning_rate_factor, push.step);
     const int64_t width = options.dim + SlotDim(options.optimizer.kind, options.dim);
     for (size_t i = 0; i < table.ids.size(); ++i) {
       OracleRow& row = state->rows[{table.name, table.ids[i]}];
@@ -158,7 +159,13 @@ absl::Status Run(const std::string& output, uint32_t num_workers,
     PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows,
                             StoredRows::Open(cut.directory));
     PAGODA_ASSIGN_OR_RETURN(const auto summaries, rows->Tables());
-    for (const auto& [name, summary] : summaries) tables[name] = summary.options;
+    for (const auto& [name, summary] : summaries) {
+      if (summary.options.precision != RowPrecision::kF32 || summary.options.optimizer.exact) {
+        return absl::UnimplementedError(
+            absl::StrCat("table '", name, "': the oracle knows f32 rows that are not exact only"));
+      }
+      tables[name] = summary.options;
+    }
   }
   std::map<std::string, OracleState> at_cut;
   for (const std::string& journal : journals) {

@@ -78,8 +78,9 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
            "Limits each gradient value to this, before clip_norm; 0: never.")
       .AtLeast(0);
   keys.Add("precision", &fields.precision, "",
-           "Weights as the servers keep them; 16 bits are rounded at random, slots are f32.")
-      .OneOf({"f32", "f16", "bf16"});
+           "Weights as the servers keep them; 16 bits are rounded at random, slots are f32. int8: "
+           "on disk, with a scale for each row; f32 in memory.")
+      .OneOf({"f32", "f16", "bf16", "int8"});
   keys.Add("schedule", &fields.schedule, "",
            "Course of the rate after its warm-up; [schedule] multiplies what comes of it.")
       .OneOf({"constant", "cosine", "inverse_sqrt"});

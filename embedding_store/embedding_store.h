@@ -99,13 +99,15 @@ class EmbeddingStore {
   // Opens or creates, and replays the log.
   //   INVALID_ARGUMENT     an option is out of range
   //   FAILED_PRECONDITION  in use by another process, or another format version
+  //   NOT_FOUND            read_only, and there is no store, or none that was ever whole
   //   DATA_LOSS            a checksum does not match (names the file)
   //   RESOURCE_EXHAUSTED   no disk space
   static absl::StatusOr<std::unique_ptr<EmbeddingStore>> Open(const StoreOptions& options);
   virtual ~EmbeddingStore() = default;  // Flushes; ignores what fails (the log has it).
 
   // Creates the table, or checks it against the stored one; returns its index,
-  // stable across reopening.
+  // stable across reopening. A table of sgd may be opened with another optimizer once
+  // (GrowsSlots, table_options.h): its rows keep their weights and grow slots.
   //   FAILED_PRECONDITION  stored with another dim, seed, initializer or optimizer (says which)
   virtual absl::StatusOr<uint32_t> OpenTable(const TableOptions& options) = 0;
   virtual std::vector<TableOptions> tables() const = 0;  // By index.

@@ -358,7 +358,7 @@ std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end) {
   return keys;
 }
 
-bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk) {
+bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk, RandomKey rounding) {
   MemoryPartition& partition = *partitions_[key.bucket & partition_mask_];
   std::lock_guard<std::mutex> lock(partition.mutex);
   MemoryPartition::Slot* slot =
@@ -366,7 +366,12 @@ bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk) {
   if (slot == nullptr || (slot->word & kRowDirty) == 0) return false;
   slot->word = (slot->word & ~uint64_t{kRowDirty}) | kRowWriting;
   *on_disk = (slot->word & kRowOnDisk) != 0;
-  std::memcpy(row, partition.RowOf(*slot), tables_[key.table].row_bytes);
+  char* const kept = partition.RowOf(*slot);
+  if (const RowShape& shape = tables_[key.table].shape; shape.int8_on_disk) {
+    RoundToInt8(FloatsOf(kept), shape.dim,
+                RoundingKeyOf(rounding, key.id, HeaderOf(kept)->updates));
+  }
+  std::memcpy(row, kept, tables_[key.table].row_bytes);
   return true;
 }
 

@@ -128,8 +128,9 @@ class MemoryTier {
   // Keys of dirty rows with bucket in [begin, end), in key order.
   std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end);
   // Copies a dirty row to `row` and marks it as being written; false when it is not
-  // dirty any more. `on_disk`: an older version is.
-  bool CopyForWrite(const RowKey& key, char* row, bool* on_disk);
+  // dirty any more. `on_disk`: an older version is. A row that is int8 on disk is
+  // rounded to that here and in the copy, by its table's key.
+  bool CopyForWrite(const RowKey& key, char* row, bool* on_disk, RandomKey rounding = {});
   // Rows being written are clean now, or (not written) dirty again.
   void FinishWrites(bool written);
 

@@ -116,6 +116,10 @@ absl::Status ShardStore::OpenState() {
   rocks_options.file_system = options_.file_system;
   PAGODA_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(rocks_options.directory + "/CURRENT"));
   // Without a table there never was a row: a crash during creation, not a loss.
+  if (!exists && stored.empty() && options_.read_only) {
+    return absl::NotFoundError(
+        absl::StrCat(options_.path, " holds no tables: its creation did not come to its end"));
+  }
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
   PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(TierBytes(options_.memory_bytes)));
@@ -186,16 +190,22 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
   for (const auto& table : tables_) stored.push_back(table->options);
   size_t index = 0;
   while (index < stored.size() && stored[index].name != options.name) ++index;
+  if (index < stored.size() && !options_.read_only && GrowsSlots(stored[index], options)) {
+    PAGODA_RETURN_IF_ERROR(GrowTable(index, options));
+    return static_cast<uint32_t>(index);
+  }
   if (index < stored.size()) {
     PAGODA_RETURN_IF_ERROR(CheckSameTable(stored[index], options));
     const bool same = stored[index].frozen == options.frozen &&
                       stored[index].optimizer.learning_rate == options.optimizer.learning_rate &&
                       stored[index].optimizer.schedule == options.optimizer.schedule;
+    const bool slots_grown = stored[index].slots_grown;
     stored[index] = options;
+    stored[index].slots_grown = slots_grown;
     if (!same && !options_.read_only) {
       PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
     }
-    tables_[index]->options = options;
+    tables_[index]->options = stored[index];
     return static_cast<uint32_t>(index);
   }
   if (options_.read_only) {
@@ -210,6 +220,20 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
   PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
   PAGODA_RETURN_IF_ERROR(AddTable(options));
   return static_cast<uint32_t>(index);
+}
+
+absl::Status ShardStore::GrowTable(size_t index, const TableOptions& options) {
+  // The log must hold no push that the new optimizer would replay.
+  PAGODA_RETURN_IF_ERROR(Flush());
+  std::vector<TableOptions> stored;
+  for (const auto& table : tables_) stored.push_back(table->options);
+  PAGODA_LOG_INFO("{}: table \"{}\" grows the slots of {} beside its weights", options_.path,
+                  options.name, SparseOptimizerName(options.optimizer.kind));
+  stored[index] = options;
+  stored[index].slots_grown = true;
+  PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
+  // Rows in memory have the old shape.
+  return Reopen("a table grew slots");
 }
 
 std::vector<TableOptions> ShardStore::tables() const {

@@ -96,6 +96,7 @@ class ShardStore final : public EmbeddingStore {
   absl::Status OpenLog(const RocksMeta& meta);
   void CloseState();
   absl::Status AddTable(const TableOptions& options);
+  absl::Status GrowTable(size_t index, const TableOptions& options);
   absl::Status CheckTableIndex(uint32_t table) const;
   absl::Status VisitRows(const VisitRow& visit);
   void FillInitial(const RowKey& key, char* row) const;  // A row that was never pushed.
@@ -163,6 +164,8 @@ class ShardStore final : public EmbeddingStore {
   absl::Status ReplaceState(const std::string& set_aside,
                             const std::function<absl::Status(const std::string&)>& fill);
   absl::Status CloseAndReopen(const std::string& set_aside);
+  // The live state again, from disk. A failure closes the store: `after` says since when.
+  absl::Status Reopen(const std::string& after);
 
   const StoreOptions options_;
   FileSystem* const fs_;

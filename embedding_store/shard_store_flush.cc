@@ -99,7 +99,7 @@ absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* me
       value.resize(std::max(value.size(), shape.value_bytes_max()));
       char* row = reinterpret_cast<char*>(buffer.data());
       bool on_disk = false;
-      if (!memory_->CopyForWrite(key, row, &on_disk)) continue;
+      if (!memory_->CopyForWrite(key, row, &on_disk, tables_[key.table]->rounding_key)) continue;
       meta->highest_sequence = std::max(meta->highest_sequence, HeaderOf(row)->sequence);
       if (!on_disk) ++meta->rows[key.table];
       const size_t bytes = EncodeRowValue(shape, row, value.data());
@@ -212,13 +212,18 @@ absl::Status ShardStore::CloseAndReopen(const std::string& set_aside) {
   CloseState();
   const absl::Status committed = directory_->CommitState(set_aside);
   // Whichever state is the live one now: the cut's, or still the old one.
-  const absl::Status opened = OpenState();
-  if (!opened.ok()) {
-    CloseState();
-    closed_ = absl::UnavailableError(absl::StrCat(
-        options_.path, " could not be opened again after a restore: ", opened.message()));
-  }
+  const absl::Status opened = Reopen("a restore");
   PAGODA_RETURN_IF_ERROR(committed);
+  return opened;
+}
+
+absl::Status ShardStore::Reopen(const std::string& after) {
+  CloseState();
+  const absl::Status opened = OpenState();
+  if (opened.ok()) return opened;
+  CloseState();
+  closed_ = absl::UnavailableError(absl::StrCat(options_.path, " could not be opened again after ",
+                                                after, ": ", opened.message()));
   return opened;
 }
 

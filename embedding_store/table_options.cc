@@ -15,7 +15,7 @@ constexpr const char* kOptimizerNames[] = {"sgd",          "adagrad",   "rowwise
                                            "ftrl",         "momentum",  "adagrad_decay",   "adamw",
                                            "rowwise_adam", "group_ftrl"};
 
-constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16"};
+constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16", "int8"};
 
 std::string Show(float value) {
   return absl::StrCat(value);
@@ -181,6 +181,17 @@ absl::Status CheckTableOptions(const TableOptions& options) {
                      "f32 with optimizer.exact");
   }
   return options.optimizer.exact ? CheckExactOptions(options) : absl::OkStatus();
+}
+
+bool GrowsSlots(const TableOptions& stored, const TableOptions& asked) {
+  if (stored.optimizer.kind != SparseOptimizerKind::kSgd ||
+      asked.optimizer.kind == SparseOptimizerKind::kSgd || IsFtrl(asked.optimizer.kind) ||
+      stored.optimizer.exact || asked.optimizer.exact) {
+    return false;
+  }
+  TableOptions rest = asked;
+  rest.optimizer = stored.optimizer;
+  return CheckSameTable(stored, rest).ok();
 }
 
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked) {

@@ -86,6 +86,7 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
   if (t.precision != RowPrecision::kF32) {
     absl::StrAppendFormat(text, "precision %s\n", RowPrecisionName(t.precision));
   }
+  if (t.slots_grown) text->append("slots_grown 1\n");
   absl::StrAppendFormat(text, "optimizer %s\nlearning_rate %.9g\ninitial_accumulator %.9g\n",
                         SparseOptimizerName(o.kind), o.learning_rate, o.initial_accumulator);
   absl::StrAppendFormat(text, "epsilon %.9g\nbeta1 %.9g\nbeta2 %.9g\nl2 %.9g\n", o.epsilon, o.beta1,
@@ -151,6 +152,11 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
     const absl::StatusOr<RowPrecision> precision = ParseRowPrecision(precision_name);
     if (!precision.ok()) return reader.Error(precision.status().message());
     t.precision = *precision;
+  }
+  if (reader.NextIs("slots_grown")) {
+    int grown = 0;
+    PAGODA_RETURN_IF_ERROR(reader.Read("slots_grown", &grown));
+    t.slots_grown = grown != 0;
   }
   PAGODA_ASSIGN_OR_RETURN(const std::string optimizer, reader.Next("optimizer"));
   const absl::StatusOr<SparseOptimizerKind> kind = ParseSparseOptimizer(optimizer);

@@ -19,7 +19,7 @@ namespace pagoda {
 struct SparseOptions {
   proto::TableSpec::Optimizer optimizer;  // For every table unless overridden.
   float init_stddev = 0.01f;
-  std::string precision = "f32";  // Of the weights as servers keep them: f32 | f16 | bf16.
+  std::string precision = "f32";  // Of the weights as servers keep them: f32 | f16 | bf16 | int8.
   struct Override {
     std::string table;
     proto::TableSpec::Optimizer optimizer;

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "embedding_store/client_windows.h"
 #include "embedding_store/push_record.h"
+#include "embedding_store/row_format.h"
 #include "embedding_store/table_registry.h"
 #include "tests/embedding_store/store_fixture.h"
 
@@ -93,6 +94,36 @@ TEST_CASE("mutated manifests are read as what they are, or refused") {
 TEST_CASE("mutated keys are rows' keys or not") {
   Run(FuzzRowKey, {"", std::string(14, '\0'), std::string(14, '\xff'), std::string(15, '\xff')},
       2000);
+}
+
+TEST_CASE("mutated row values are read as what they are, or refused") {
+  std::vector<std::string> samples = {""};
+  for (int dim : {1, 2, 17}) {
+    for (int precision = 0; precision < 4; ++precision) {
+      TableOptions table;
+      table.dim = dim;
+      table.optimizer.kind = SparseOptimizerKind::kAdam;
+      table.precision = static_cast<RowPrecision>(precision);
+      const RowShape shape = ShapeOf(table);
+      std::vector<uint64_t> words(shape.row_bytes() / 8 + 1);
+      char* row = reinterpret_cast<char*>(words.data());
+      *HeaderOf(row) = RowHeader{300, 7, 1};
+      std::vector<float> floats(static_cast<size_t>(shape.num_floats()), 0.25f);
+      StoreRowNearest(shape, floats.data(), row);
+      if (shape.int8_on_disk) RoundToInt8(FloatsOf(row), dim, RandomKey{1});
+      std::string value(shape.value_bytes_max(), 'x');
+      value.resize(EncodeRowValue(shape, row, value.data()));
+      const char table_bytes[] = {static_cast<char>(dim - 1), 3, static_cast<char>(precision)};
+      samples.push_back(std::string(table_bytes, 3).append(value));
+    }
+  }
+  Run(FuzzRowValue, samples, 2000);
+}
+
+TEST_CASE("mutated steps of exact tables are read as what they are, or refused") {
+  const std::string one("\0\0\0\0\1\0\0\0\0\0\0\0\7\0\0\0\0\0\x80\x3f", 20);
+  const std::string other("\2\0\0\0\0\0\0\0\0\0\0\0", 12);
+  Run(FuzzTableSteps, {"", one, other, one + other}, 4000);
 }
 
 }  // namespace

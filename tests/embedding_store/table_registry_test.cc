@@ -15,6 +15,8 @@ using Kind = SparseOptimizerKind;
 std::vector<TableOptions> SomeTables() {
   std::vector<TableOptions> tables = {MakeTable("plain", 1, Kind::kSgd),
                                       MakeTable("odd \n\"name\"\\ \xc3\xa9", 4096, Kind::kFtrl)};
+  tables[0].precision = RowPrecision::kInt8;
+  tables[1].slots_grown = true;
   tables[1].seed = ~uint64_t{0};
   tables[1].frozen = true;
   tables[1].init_zero_columns = 17;
@@ -45,6 +47,7 @@ TEST_CASE("a registry reads back exactly") {
     CHECK((*back)[t].name == tables[t].name);
     CHECK(CheckSameTable(tables[t], (*back)[t]).ok());
     CHECK((*back)[t].frozen == tables[t].frozen);
+    CHECK((*back)[t].slots_grown == tables[t].slots_grown);
     CHECK((*back)[t].optimizer.schedule == tables[t].optimizer.schedule);
     CHECK((*back)[t].optimizer.learning_rate == tables[t].optimizer.learning_rate);
   }

@@ -23,4 +23,11 @@ void FuzzCutManifest(const uint8_t* bytes, size_t size);
 // A row's key.
 void FuzzRowKey(const uint8_t* bytes, size_t size);
 
+// The first three bytes pick a table's dim, optimizer and precision; the rest is a row's
+// value.
+void FuzzRowValue(const uint8_t* bytes, size_t size);
+
+// The steps of exact tables as a flush writes them.
+void FuzzTableSteps(const uint8_t* bytes, size_t size);
+
 }  // namespace pagoda

@@ -26,6 +26,7 @@ struct Arguments {
   CheckpointDeltaArguments delta;
   TableScanArguments scan;
   TableTopArguments top;
+  TableLoadArguments load;
   PlanArguments plan;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
@@ -234,6 +235,27 @@ void DefineTableRows(CLI::App* app, Arguments& all, Command& command) {
   compact->callback([&] { command = [&all] { return RunTableCompact(all.directory); }; });
 }
 
+void DefineTableLoad(CLI::App* app, Arguments& all, Command& command) {
+  CLI::App* load =
+      app->add_subcommand("load", "Stores rows from .npy files in a table of stopped servers");
+  load->add_option("table", all.load.table, "Name of the table")->required();
+  load->add_option("paths", all.load.paths,
+                   "The data directories of all of the job's servers, in their order")
+      ->type_name("DIR")
+      ->required();
+  load->add_option("--ids", all.load.ids, "uint64 or int64 [n]")->type_name("NPY")->required();
+  load->add_option("--weights", all.load.weights, "float32 [n, dim]")->type_name("NPY")->required();
+  load->add_option("--slots", all.load.slots, "float32 [n, slots]; else those of a new row")
+      ->type_name("NPY");
+  load->add_option("--step", all.load.step, "Last step of the rows")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  load->add_option("--memory-mb", all.load.memory_mb, "MiB for loading")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  load->callback([&] { command = [&all] { return RunTableLoad(all.load); }; });
+}
+
 void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("table", "Looks into tables of rows");
   app->require_subcommand(1);
@@ -253,6 +275,7 @@ void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   id->excludes(text);
   get->callback([&] { command = [&all] { return RunTableGet(all.get); }; });
   DefineTableRows(app, all, command);
+  DefineTableLoad(app, all, command);
 }
 
 void DefinePlan(CLI::App& root, Arguments& all, Command& command) {

@@ -135,6 +135,16 @@ struct TableTopArguments {
 };
 absl::StatusOr<int> RunTableTop(const TableTopArguments& arguments);
 absl::StatusOr<int> RunTableCompact(const std::string& path);
+// Rows from .npy files (npy_rows.h) into a table.
+struct TableLoadArguments {
+  std::vector<std::string> paths;  // Data directories of all stopped servers, in their order.
+  std::string table;
+  std::string ids, weights;
+  std::string slots;         // Empty: slots start as those of a new row.
+  int64_t step = 0;          // Last step of the rows.
+  int64_t memory_mb = 1024;  // Of the store while it loads.
+};
+absl::StatusOr<int> RunTableLoad(const TableLoadArguments& arguments);
 
 // What a job will need: memory, disk, log, network, speed.
 struct PlanArguments {

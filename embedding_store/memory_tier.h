@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -27,7 +28,10 @@ namespace pagoda {
 // One row of a batch.
 struct RowRequest {
   FeatureId id = 0;
-  uint32_t hash = 0;
+  union {
+    uint32_t hash = 0;
+    uint32_t place;  // Of a pinned row: where its slot was (MemoryPartition::FindNear).
+  };
   uint32_t table = 0;
   union {
     float* weights = nullptr;  // Pull: where they go, [dim].
@@ -45,6 +49,9 @@ struct RowSource {
   const float* gradients = nullptr;  // or this: [n, dim].
 };
 
+// Calls body(i) once for every i in [0, count) in any order, perhaps on several threads.
+using RunParts = std::function<void(size_t count, const std::function<void(size_t)>& body)>;
+
 // A batch grouped by partition; within one, the order of the sources. Reusable.
 class RowBatch {
  public:
@@ -55,8 +62,16 @@ class RowBatch {
 
  private:
   friend class MemoryTier;
+  // A stretch of one source's ids: rows [begin, end), ids [at, ...) of the batch.
+  struct Part {
+    const RowSource* source = nullptr;
+    size_t begin = 0, end = 0, at = 0;
+  };
+
   size_t size_ = 0;
   size_t capacity_ = 0;
+  std::vector<Part> parts_;
+  std::vector<size_t> next_;  // [parts, partitions]: where each part's next request goes.
   std::unique_ptr<RowRequest[]> requests_;
   std::unique_ptr<uint64_t[]> mixed_;
   std::vector<size_t> begin_;
@@ -67,6 +82,13 @@ class RowBatch {
 struct RowMiss {
   RowRequest request;
   uint64_t epoch = 0;
+};
+
+// What became of a miss: a row from disk, or an initial one (sequence 0).
+struct ReadRow {
+  const RowMiss* miss = nullptr;
+  char* row = nullptr;
+  bool on_disk = false;
 };
 
 // What Apply needs of one table.
@@ -94,7 +116,8 @@ class MemoryTier {
   // Most rows of `table` that fit if nothing else does.
   int64_t RowsMax(uint32_t table) const;
 
-  void Group(std::span<const RowSource> sources, RowBatch* batch) const;
+  // `run`: what large batches are cut up with; empty: this thread does all.
+  void Group(std::span<const RowSource> sources, RowBatch* batch, const RunParts& run = {}) const;
 
   // Copies the weights of rows that are here; appends the others to `misses`.
   //   catch_ups: by table index, null for those that are not exact; empty: none is.
@@ -102,10 +125,10 @@ class MemoryTier {
             std::span<const RowCatchUp* const> catch_ups = {});
   // Copies one row with its header to `row`; false when it is not here.
   bool CopyRow(uint32_t table, FeatureId id, char* row);
-  // Keeps a row read from disk (or an initial one: sequence 0) as a clean copy,
-  // unless it is here already; `row` then receives the one that is here. Without
-  // room, or when rows pushed to were evicted since `epoch`, it keeps nothing.
-  void Cache(const RowMiss& miss, char* row, bool on_disk);
+  // Keeps rows as clean copies. Where one is here already, its bytes are copied to `row`
+  // instead. Without room, or when rows pushed to were evicted since the miss's epoch, it
+  // keeps nothing.
+  void Cache(std::span<const ReadRow> rows);
 
   // Pins the rows of a push that are here and sets their `row`; appends the others
   // to `misses`. Stops and returns an id that came twice, else null.
@@ -140,6 +163,9 @@ class MemoryTier {
   // its partition's rows from disk will not be kept.
   void Forget(const RowKey& key);
 
+  // The same for all rows of a table.
+  void ForgetTable(uint32_t table);
+
   // Of rows not safe on disk.
   int64_t unwritten_bytes() const { return unwritten_bytes_.load(); }
   int64_t budget_bytes() const { return arena_->budget_bytes(); }
@@ -152,6 +178,9 @@ class MemoryTier {
   template <bool kExact>
   void ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
                 std::span<const RowCatchUp* const> catch_ups);
+
+  void GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* next) const;
+  void CacheOne(MemoryPartition& partition, const ReadRow& read);
 
   void AddUnwritten(MemoryPartition& partition, int64_t bytes) {
     partition.unwritten_bytes += bytes;

@@ -250,7 +250,7 @@ absl::Status ShardStore::CheckTableIndex(uint32_t table) const {
       absl::StrCat("there is no table ", table, "; the store has ", tables_.size()));
 }
 
-void ShardStore::ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) {
+void ShardStore::ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) const {
   // A second batch beside one that has the pool runs on its own thread at once.
   if (options_.pool != nullptr && rows >= kParallelRowsMin && !pool_busy_.exchange(true)) {
     options_.pool->ParallelFor(static_cast<int64_t>(count),
@@ -270,6 +270,8 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
   std::vector<double> weights(tables_.size());
   for (size_t t = 0; t < tables_.size(); ++t) {
     stats[t].options = tables_[t]->options;
+    stats[t].pulled = tables_[t]->pulled.load();
+    stats[t].missed = tables_[t]->missed.load();
     stats[t].rows = static_cast<uint64_t>(tables_[t]->rows.load());
     stats[t].bytes_memory = static_cast<uint64_t>(memory_->BytesOfTable(static_cast<uint32_t>(t)));
     const double rows_on_disk = t < meta.rows.size() ? static_cast<double>(meta.rows[t]) : 0;

@@ -15,8 +15,8 @@
 // that the log has lost.
 //
 // Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
-// OpenTable and Restore), push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_ (shared
-// by reads of exact tables, exclusive while they take a step), one partition's.
+// OpenTable and Restore), bulk_mutex_, push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_
+// (shared by reads of exact tables, exclusive while they take a step), one partition's.
 #pragma once
 
 #include <atomic>
@@ -44,6 +44,8 @@
 
 namespace pagoda {
 
+class BulkSorter;
+
 class ShardStore final : public EmbeddingStore {
  public:
   static absl::StatusOr<std::unique_ptr<ShardStore>> Open(const StoreOptions& options);
@@ -58,6 +60,7 @@ class ShardStore final : public EmbeddingStore {
                         float learning_rate_factor) override;
   uint64_t sequence() const override { return sequence_.load(); }
   absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
+  absl::StatusOr<BulkLoadResult> BulkLoad(uint32_t table, Step step, const NextRows& next) override;
   absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
   absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) override;
   absl::Status RestoreShard(const ShardSources& sources, const std::string& set_aside) override;
@@ -74,7 +77,8 @@ class ShardStore final : public EmbeddingStore {
     RandomKey rounding_key;
     RowShape shape;
     uint64_t name_hash = 0;
-    std::atomic<int64_t> rows{0};          // Stored, in memory or on disk.
+    std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
+    std::atomic<uint64_t> pulled{0}, missed{0};
     std::unique_ptr<RowCatchUp> catch_up;  // Of an exact table; guarded by steps_mutex_.
   };
   // Rows to load: distinct keys in order, and which items each stands for.
@@ -83,10 +87,14 @@ class ShardStore final : public EmbeddingStore {
     std::vector<size_t> items;  // Grouped by key.
     std::vector<size_t> begin;  // [keys + 1], into items.
   };
-  // Called for each key with its row (initial when nothing is stored); may overwrite
-  // it. Any thread.
-  using OnLoaded =
-      std::function<absl::Status(std::span<const size_t> items, char* row, bool on_disk)>;
+  struct LoadedRow {
+    std::span<const size_t> items;  // Of the plan: all that asked for it.
+    char* row = nullptr;            // Initial when nothing is stored.
+    bool on_disk = false;
+  };
+  // Called with rows as they come from disk, some at a time; may overwrite them. Any
+  // thread.
+  using OnLoaded = std::function<absl::Status(std::span<const LoadedRow> rows)>;
   using VisitRow = std::function<bool(const RowKey&, const char* row)>;
 
   explicit ShardStore(const StoreOptions& options);
@@ -101,9 +109,12 @@ class ShardStore final : public EmbeddingStore {
   absl::Status VisitRows(const VisitRow& visit);
   void FillInitial(const RowKey& key, char* row) const;  // A row that was never pushed.
   StoredRow ToStoredRow(const RowKey& key, const char* row) const;
-  void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body);
+  // Runs body(0 .. count - 1), on the pool's threads where `rows` are many and it is free.
+  void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) const;
 
   // shard_store_batch.cc
+  bool GradientsAreFinite(std::span<const float> gradients, size_t rows) const;
+  void GroupRows(std::span<const RowSource> sources, RowBatch* batch) const;
   absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
                          float learning_rate_factor) const;
   absl::Status PushFrom(const PushOrigin& origin, std::span<const StorePush> pushes, Step step,
@@ -120,7 +131,8 @@ class ShardStore final : public EmbeddingStore {
   absl::Status PullMisses(std::vector<RowMiss>& misses);
   static LoadPlan PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted);
   absl::Status Load(const LoadPlan& plan, const OnLoaded& on_loaded);
-  absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, const RocksMeta& meta,
+  // Keys [begin, end) of the plan; none of their rows is longer than `row_bytes`.
+  absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, size_t row_bytes,
                         const OnLoaded& on_loaded);
   absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
 
@@ -134,6 +146,16 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<Step> EvictionAge(uint32_t table, const EvictionRule& rule);
   absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
                                         uint32_t begin, uint32_t end);
+  // shard_store_bulk.cc
+  // Null: no rows.
+  absl::StatusOr<std::unique_ptr<BulkSorter>> ReadRowsToLoad(const Table& table,
+                                                             const NextRows& next) const;
+  uint32_t LoadedStep(const Table& table, Step step) const;
+  absl::StatusOr<uint64_t> CountStored(std::span<const RowKey> keys) const;
+  // Returns how many of the rows were stored before.
+  absl::StatusOr<uint64_t> WriteLoadedRows(uint32_t table, const RowHeader& header,
+                                           BulkSorter* sorter, RocksTier::RunWriter* run) const;
+
   // shard_store_steps.cc: exact tables.
   absl::Status CheckExactPush(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) const;
@@ -180,6 +202,8 @@ class ShardStore final : public EmbeddingStore {
 
   mutable std::shared_mutex steps_mutex_;
 
+  std::mutex bulk_mutex_;  // One load at a time.
+
   std::mutex push_mutex_;
   RowBatch push_batch_;
   std::mutex windows_mutex_;  // So that a flush sees the two below agree.
@@ -194,7 +218,7 @@ class ShardStore final : public EmbeddingStore {
 
   std::mutex flush_mutex_;
 
-  std::atomic<bool> pool_busy_{false};
+  mutable std::atomic<bool> pool_busy_{false};
 
   std::mutex flusher_mutex_;
   std::condition_variable flusher_wake_;

@@ -74,20 +74,20 @@ absl::Status ShardStore::LoadSteps(const RocksMeta& meta) {
   const absl::StatusOr<std::vector<TableSteps>> all =
       SplitTableSteps(meta.steps == nullptr ? absl::string_view() : *meta.steps);
   if (!all.ok()) return damaged(all.status().message());
+  std::vector<bool> listed(tables_.size());
   for (const TableSteps& steps : *all) {
     const uint32_t t = steps.table;
     if (t >= tables_.size() || tables_[t]->catch_up == nullptr) {
       return damaged(absl::StrCat("there are steps of table ", t, ", which is not exact"));
     }
+    listed[t] = true;
     absl::string_view rates = steps.rates;
     const absl::Status loaded = tables_[t]->catch_up->Load(&rates);
     if (!loaded.ok()) return damaged(absl::StrCat("table ", t, ": ", loaded.message()));
   }
-  for (const auto& table : tables_) {
-    if (table->catch_up == nullptr || table->rows.load() == 0 || table->catch_up->step() > 0) {
-      continue;
-    }
-    return damaged(absl::StrCat("table \"", table->options.name,
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    if (tables_[t]->catch_up == nullptr || tables_[t]->rows.load() == 0 || listed[t]) continue;
+    return damaged(absl::StrCat("table \"", tables_[t]->options.name,
                                 "\" is exact and has rows, but not the steps they have taken"));
   }
   return absl::OkStatus();

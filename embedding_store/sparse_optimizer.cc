@@ -118,12 +118,15 @@ void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, fl
       row[c] = options.init_stddev * RandomNormal(row_key, static_cast<uint64_t>(c));
     }
   }
+  FillInitialSlots(options, row + dim);
+}
+
+void FillInitialSlots(const TableOptions& options, float* slots) {
   const SparseOptimizerKind kind = options.optimizer.kind;
-  float* slots = row + dim;
-  std::fill_n(slots, SlotDim(kind, dim), 0.0f);
+  std::fill_n(slots, SlotDim(kind, options.dim), 0.0f);
   const float initial = options.optimizer.initial_accumulator;
   if (kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kAdagradDecay) {
-    std::fill_n(slots, dim, initial);
+    std::fill_n(slots, options.dim, initial);
   }
   if (kind == SparseOptimizerKind::kRowwiseAdagrad) slots[0] = initial;
 }

@@ -26,6 +26,9 @@ RandomKey InitialValueKey(const TableOptions& options);
 //   REQUIRES: row has dim + SlotDim floats.
 void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, float* row);
 
+// The slots alone [SlotDim]: the same for every row of a table.
+void FillInitialSlots(const TableOptions& options, float* slots);
+
 // The table's learning rate at a step of its own schedule, before the job's factor.
 float LearningRateAt(const SparseOptimizerOptions& options, Step step);
 

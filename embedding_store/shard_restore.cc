@@ -1,6 +1,7 @@
 #include "embedding_store/shard_restore.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "embedding_store/rocks_tier.h"
 #include "embedding_store/shard_checkpoint.h"
 #include "embedding_store/table_registry.h"
+#include "embedding_store/table_state_restore.h"
 
 namespace pagoda {
 namespace {
@@ -81,9 +83,10 @@ absl::StatusOr<std::optional<WholeSource>> FindWhole(FileSystem* fs, const Shard
   return best;
 }
 
-// Writes what `rows` has left behind what `state` has.
+// Writes what `rows` has left behind what `state` has; then `add_states`.
 absl::Status AddRows(CutRows* rows, const std::optional<WholeSource>& whole, uint64_t sequence,
-                     const std::string& state) {
+                     const std::string& state,
+                     const std::function<absl::Status(RocksTier::RunWriter*)>& add_states) {
   RocksTierOptions options;
   options.directory = state + "/rocksdb";
   options.run_directory = state + "/flush";
@@ -105,6 +108,7 @@ absl::Status AddRows(CutRows* rows, const std::optional<WholeSource>& whole, uin
     ++meta.rows[key.table];
     PAGODA_RETURN_IF_ERROR(rows->Next());
   }
+  PAGODA_RETURN_IF_ERROR(add_states(run.get()));
   return run->Commit(meta);
 }
 
@@ -139,7 +143,11 @@ absl::Status BuildShardState(FileSystem* file_system, const ShardSources& source
                      "\" is exact: exact tables cannot move to another number of shards yet"));
   }
   PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs, state + "/REGISTRY", rows->tables()));
-  PAGODA_RETURN_IF_ERROR(AddRows(rows.get(), whole, std::max(sequence, rows->sequence()), state));
+  const auto add_states = [&](RocksTier::RunWriter* run) {
+    return MoveTableStates(fs, sources, rows->tables(), range.begin, range.end, run);
+  };
+  PAGODA_RETURN_IF_ERROR(
+      AddRows(rows.get(), whole, std::max(sequence, rows->sequence()), state, add_states));
   PAGODA_RETURN_IF_ERROR(fs->SyncDirectory(state + "/rocksdb"));
   return fs->SyncDirectory(state);
 }

@@ -6,7 +6,7 @@
 // the highest of all cuts'. What was refused and evicted so far is counted on by the first
 // of the new shards, for all: the sum over the shards stays what it was.
 //
-// Threads: one at a time per state.
+// Memory: two sketches of one table, beside the budgets. Threads: one at a time per state.
 #pragma once
 
 #include <cstdint>

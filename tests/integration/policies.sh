@@ -30,7 +30,7 @@ run move3 0 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/move" "${admission
 hash_of "$SCRATCH/move" 40 > "$SCRATCH/move.hash"
 cmp "$SCRATCH/whole.hash" "$SCRATCH/move.hash" || fail "moving between servers differs"
 
-# Two processes of workers and servers.
+# Servers and worker as processes.
 run launched 0 "$PAGODA" launch "$JOB" --set job.output="$SCRATCH/launched" "${admission[@]}" --servers 2
 hash_of "$SCRATCH/launched" 40 > "$SCRATCH/launched.hash"
 cmp "$SCRATCH/whole.hash" "$SCRATCH/launched.hash" || fail "launched training differs"
@@ -40,12 +40,12 @@ says changed 'admission'
 run exact 1 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/exact" "${admission[@]}" --set sparse.exact=true
 says exact 'admission.*exact'
 
-# Eviction by itself: the table stays at its rows, and is told so at the start.
-run evicting 0 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/evicting" --set sparse.evict_updates_min=1000 \
-  --set sparse.evict_every_s=1 --set train.steps_max=400
+# Eviction by itself, of rows of any norm; the start says that it happens.
+run evicting 0 "$PAGODA" train "$JOB" --set job.output="$SCRATCH/evicting" --set sparse.evict_norm_min=1000 \
+  --set sparse.evict_every_steps=10 --set train.steps_max=3000
 says evicting 'evicts rows in the background'
 run evicted 0 "$PAGODA" table stat "$SCRATCH/evicting/server-0"
-says evicted ' [1-9][0-9]* rows evicted; evicts by itself, every 1 s'
+says evicted ' [1-9][0-9]* rows evicted; evicts by itself, every 10 steps'
 
 # By command: criteria given, and those of the table.
 store="$SCRATCH/plain/server-0"

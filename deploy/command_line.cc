@@ -27,6 +27,7 @@ struct Arguments {
   TableScanArguments scan;
   TableTopArguments top;
   TableLoadArguments load;
+  TableEvictArguments evict;
   PlanArguments plan;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
@@ -256,6 +257,40 @@ void DefineTableLoad(CLI::App* app, Arguments& all, Command& command) {
   load->callback([&] { command = [&all] { return RunTableLoad(all.load); }; });
 }
 
+void DefineTableEvict(CLI::App* app, Arguments& all, Command& command) {
+  CLI::App* evict = app->add_subcommand(
+      "evict",
+      "Removes rows from a table of a stopped server: they read as their initial values again");
+  TableEvictArguments& to = all.evict;
+  evict->add_option("path", to.path, "A stopped server's data directory")->required();
+  evict->add_option("table", to.table, "Name of the table")->required();
+  evict->add_option("--unused-steps", to.unused_steps, "Rows that no step touched for longer")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--updates-min", to.updates_min, "Rows that fewer steps touched")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--norm-min", to.norm_min, "Rows whose weights have an L2 norm below")
+      ->check(CLI::PositiveNumber);
+  evict
+      ->add_option("--score-min", to.score_min,
+                   "Rows whose score is below: the steps that touched it, halved for every "
+                   "--score-half-life steps since")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--score-half-life", to.score_half_life, "Steps in which a score halves")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  evict->add_option("--rows-max", to.rows_max, "Then, until at most so many rows are left:")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--order", to.order, "... those that are first in this order")
+      ->check(CLI::IsMember({"oldest", "least_frequent", "lowest_score", "smallest"}))
+      ->capture_default_str();
+  evict
+      ->add_option("--now-step", to.now_step,
+                   "Step that ages are counted from; else the newest of the table")
+      ->check(CLI::PositiveNumber);
+  evict->footer("Without a criterion: what the table's own settings say (evict_ keys of the job).");
+  evict->callback([&] { command = [&all] { return RunTableEvict(all.evict); }; });
+}
+
 void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("table", "Looks into tables of rows");
   app->require_subcommand(1);
@@ -276,6 +311,7 @@ void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   get->callback([&] { command = [&all] { return RunTableGet(all.get); }; });
   DefineTableRows(app, all, command);
   DefineTableLoad(app, all, command);
+  DefineTableEvict(app, all, command);
 }
 
 void DefinePlan(CLI::App& root, Arguments& all, Command& command) {

@@ -96,6 +96,7 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   keys.Add("exact", &values.exact, "",
            "Rows read as if every step had updated every row: decay, momentum and L2 that a row "
            "missed are made up for. Needs train.mode sync; l2 only with sgd and momentum.");
+  AddTablePolicies(keys, fields.policies);
 }
 
 void AddDuration(JobKeys& keys, const std::string& name, absl::Duration* field,

@@ -52,6 +52,7 @@ struct StoreOptions {
   int64_t log_bytes_max = int64_t{4} << 30;
   int64_t flush_age_seconds = 300;    // No row stays unwritten much longer.
   bool read_only = false;             // Nothing under `path` is changed.
+  bool evicts_by_policy = true;       // In the background, where a table has a policy for it.
   ThreadPool* pool = nullptr;         // Must outlive the store; nullptr: one thread.
   FileSystem* file_system = nullptr;  // All changes to files; nullptr: the real one.
   StoreFaults faults;
@@ -91,6 +92,9 @@ struct StoreTableStat {
   // in memory with its share of the index.
   uint64_t row_bytes_disk = 0;
   uint64_t row_bytes_memory = 0;
+  uint64_t refused = 0;          // Gradients that admission dropped, over the table's life.
+  uint64_t evicted = 0;          // Rows, likewise.
+  uint64_t bytes_admission = 0;  // Of memory for its counters.
 };
 struct StoredRow {
   FeatureId id = 0;
@@ -112,7 +116,9 @@ class EmbeddingStore {
   // Creates the table, or checks it against the stored one; returns its index,
   // stable across reopening. A table of sgd may be opened with another optimizer once
   // (GrowsSlots, table_options.h): its rows keep their weights and grow slots.
-  //   FAILED_PRECONDITION  stored with another dim, seed, initializer or optimizer (says which)
+  //   FAILED_PRECONDITION  stored with another dim, seed, initializer, optimizer or
+  //                        admission (says which)
+  //   RESOURCE_EXHAUSTED   no memory for the counters of its admission
   virtual absl::StatusOr<uint32_t> OpenTable(const TableOptions& options) = 0;
   virtual std::vector<TableOptions> tables() const = 0;  // By index.
 
@@ -122,7 +128,8 @@ class EmbeddingStore {
 
   // One optimizer step for each row of all tables: all or nothing. Every check
   // comes before the first write. An exact table (row_catch_up.h) takes one step for
-  // each push that lists it, also without ids.
+  // each push that lists it, also without ids. An id without a row that its table does
+  // not admit (admission.h) gets none: its gradient is dropped and counted.
   //   INVALID_ARGUMENT     sizes disagree, an id repeats, a gradient is not finite
   //                        (names table and id)
   //   FAILED_PRECONDITION  a frozen table, a read-only store, or a learning rate at
@@ -180,7 +187,8 @@ class EmbeddingStore {
   // again while it runs.   FAILED_PRECONDITION  a read-only store
   virtual absl::Status Compact() = 0;
 
-  // Removes the rows that `rule` names; pushes wait at most for one range of buckets.
+  // Removes the rows that `rule` names; pushes wait at most for one range of buckets. A
+  // table with a policy (TableOptions::eviction) does the same in the background.
   // A row pushed to since the call began stays. Cuts made before keep their rows.
   //   INVALID_ARGUMENT     the rule sets nothing, or nonsense
   //   FAILED_PRECONDITION  a frozen or exact table, or a read-only store

@@ -170,6 +170,8 @@ class MemoryTier {
   int64_t unwritten_bytes() const { return unwritten_bytes_.load(); }
   int64_t budget_bytes() const { return arena_->budget_bytes(); }
   int64_t used_bytes() const { return arena_->used_bytes(); }
+  // Takes `bytes` of the budget for something else; false when it has not so many left.
+  bool Reserve(int64_t bytes) { return arena_->Reserve(bytes); }
   int64_t BytesOfTable(uint32_t table);
 
  private:

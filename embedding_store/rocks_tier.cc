@@ -33,6 +33,25 @@ constexpr char kChecksumName[] = "pagoda.xxh3";
 // Longer than any row's key and above all of them.
 const std::string kMetaKey(kRowKeyBytes + 1, '\xff');
 const std::string kStepsKey(kRowKeyBytes + 2, '\xff');
+
+// Six bytes ff, table u32, part u16: tables end at 65,535, so that no row begins like
+// this, and that the keys above come later.
+constexpr size_t kStateKeyBytes = 6 + 4 + 2;
+
+std::string StateKey(uint32_t table, uint32_t part) {
+  std::string key(6, '\xff');
+  for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(table >> shift));
+  for (int shift = 8; shift >= 0; shift -= 8) key.push_back(static_cast<char>(part >> shift));
+  return key;
+}
+
+bool DecodeStateKey(absl::string_view bytes, uint32_t* table, uint32_t* part) {
+  if (bytes.size() != kStateKeyBytes) return false;
+  *table = *part = 0;
+  for (size_t i = 6; i < 10; ++i) *table = *table << 8 | static_cast<uint8_t>(bytes[i]);
+  for (size_t i = 10; i < 12; ++i) *part = *part << 8 | static_cast<uint8_t>(bytes[i]);
+  return true;
+}
 constexpr char kMetaVersion = 1;
 constexpr char kMetaVersionClients = 2;  // With the number of tables and clients' windows.
 
@@ -210,6 +229,7 @@ class RocksTierImpl final : public RocksTier {
   absl::Status Scan(const Visit& visit) override { return ScanBuckets(0, kNumBuckets, visit); }
   absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) override;
   std::unique_ptr<Cursor> NewCursor() override;
+  absl::Status ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) override;
   absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() override;
   absl::Status Compact() override;
   absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(const std::string& directory) override;
@@ -254,7 +274,7 @@ class CursorImpl final : public RocksTier::Cursor {
     return TakeKey();
   }
   absl::Status SeekToLast() override {
-    row_->SeekForPrev({kMetaKey.data(), kRowKeyBytes});  // All rows sort before the meta key.
+    row_->SeekForPrev(StateKey(0, 0).substr(0, 6));  // Behind all rows, before tables' states.
     return TakeKey();
   }
   absl::Status Next() override {
@@ -297,6 +317,10 @@ class RunWriterImpl final : public RocksTier::RunWriter {
     EncodeRowKey(key, bytes);
     PAGODA_RETURN_IF_ERROR(MakeRoom());
     return FromRocks(writer_->Delete({bytes, kRowKeyBytes}), "writing a run");
+  }
+
+  absl::Status AddState(uint32_t table, uint32_t part, absl::string_view value) override {
+    return Put(StateKey(table, part), value);
   }
 
   absl::Status Commit(const RocksMeta& meta) override {
@@ -425,6 +449,19 @@ std::unique_ptr<RocksTier::Cursor> RocksTierImpl::NewCursor() {
   read.fill_cache = false;
   read.readahead_size = size_t{1} << 20;
   return std::make_unique<CursorImpl>(std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(read)));
+}
+
+absl::Status RocksTierImpl::ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> state(db_->NewIterator(read));
+  for (state->Seek(StateKey(begin, 0)); state->Valid(); state->Next()) {
+    uint32_t table = 0, part = 0;
+    if (!DecodeStateKey({state->key().data(), state->key().size()}, &table, &part)) break;
+    if (table >= end) break;
+    PAGODA_RETURN_IF_ERROR(visit(table, part, {state->value().data(), state->value().size()}));
+  }
+  return FromRocks(state->status(), "reading tables' states");
 }
 
 absl::Status RocksTierImpl::Compact() {

@@ -6,8 +6,9 @@
 // to 30 times the rate of writing through a memtable, and a crash leaves all of a
 // flush or nothing. RocksDB's own log is never written.
 //
-// Besides rows there is one key, sorted after all of them, with RocksMeta, and for
-// exact tables another one after it with RocksMeta.steps.
+// Besides rows there are, sorted after all of them: parts of tables' states (counters,
+// admission; table_state.h), then one key with RocksMeta, and for exact tables another one
+// with RocksMeta.steps.
 //
 // Errors of every call: DATA_LOSS (a checksum or format is wrong; RocksDB names the
 // file), RESOURCE_EXHAUSTED (no space), UNAVAILABLE (I/O errors).
@@ -92,10 +93,18 @@ class RocksTier {
     // REQUIRES: keys rise strictly over the life of the writer.
     virtual absl::Status Add(const RowKey& key, absl::string_view value) = 0;
     virtual absl::Status Remove(const RowKey& key) = 0;  // Whatever is there, if anything.
+    // Replaces a part, below 65,536, of a table's state.
+    //   REQUIRES: after all rows; (table, part) rise strictly.
+    virtual absl::Status AddState(uint32_t table, uint32_t part, absl::string_view value) = 0;
     // Adds all rows and `meta` in one atomic, synced step.
     virtual absl::Status Commit(const RocksMeta& meta) = 0;
   };
   virtual absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() = 0;
+
+  // Every part of the states of the tables [begin, end), by table and part.
+  using VisitState =
+      std::function<absl::Status(uint32_t table, uint32_t part, absl::string_view value)>;
+  virtual absl::Status ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) = 0;
 
   // Hard-links a consistent copy to `directory`, which must not exist. Returns the
   // files' checksums (XXH3) where RocksDB knows them from when it wrote them.

@@ -1,6 +1,7 @@
 #include "embedding_store/shard_restore.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "embedding_store/rocks_tier.h"
 #include "embedding_store/shard_checkpoint.h"
 #include "embedding_store/table_registry.h"
+#include "embedding_store/table_state_restore.h"
 
 namespace pagoda {
 namespace {
@@ -94,9 +96,10 @@ absl::StatusOr<std::string> StepsOf(const std::vector<Source>& sources,
   return MergeTableSteps(steps, tables);
 }
 
-// Writes what `rows` has left behind what `state` has.
+// Writes what `rows` has left behind what `state` has; then `add_states`.
 absl::Status AddRows(CutRows* rows, const Source* whole, uint64_t sequence, std::string steps,
-                     const std::string& state) {
+                     const std::string& state,
+                     const std::function<absl::Status(RocksTier::RunWriter*)>& add_states) {
   RocksTierOptions options;
   options.directory = state + "/rocksdb";
   options.run_directory = state + "/flush";
@@ -120,6 +123,7 @@ absl::Status AddRows(CutRows* rows, const Source* whole, uint64_t sequence, std:
     ++meta.rows[key.table];
     PAGODA_RETURN_IF_ERROR(rows->Next());
   }
+  PAGODA_RETURN_IF_ERROR(add_states(run.get()));
   return run->Commit(meta);
 }
 
@@ -153,8 +157,11 @@ absl::Status BuildShardState(FileSystem* file_system, const ShardSources& source
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<CutRows> rows, CutRows::Open(options));
   PAGODA_ASSIGN_OR_RETURN(std::string steps, StepsOf(cuts, sources.cuts, rows->tables()));
   PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs, state + "/REGISTRY", rows->tables()));
-  PAGODA_RETURN_IF_ERROR(
-      AddRows(rows.get(), whole, std::max(sequence, rows->sequence()), std::move(steps), state));
+  const auto add_states = [&](RocksTier::RunWriter* run) {
+    return MoveTableStates(fs, sources, rows->tables(), range.begin, range.end, run);
+  };
+  PAGODA_RETURN_IF_ERROR(AddRows(rows.get(), whole, std::max(sequence, rows->sequence()),
+                                 std::move(steps), state, add_states));
   PAGODA_RETURN_IF_ERROR(fs->SyncDirectory(state + "/rocksdb"));
   return fs->SyncDirectory(state);
 }

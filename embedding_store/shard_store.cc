@@ -70,11 +70,22 @@ absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions&
   PAGODA_RETURN_IF_ERROR(store->OpenState());
   if (!options.read_only) {
     store->flusher_ = std::thread([raw = store.get()] { raw->FlusherLoop(); });
+    if (options.evicts_by_policy) {
+      store->evictor_ = std::thread([raw = store.get()] { raw->EvictorLoop(); });
+    }
   }
   return store;
 }
 
 ShardStore::~ShardStore() {
+  if (evictor_.joinable()) {
+    {
+      std::lock_guard<std::mutex> lock(evictor_mutex_);
+      stop_evicting_ = true;
+    }
+    evictor_wake_.notify_all();
+    evictor_.join();
+  }
   if (flusher_.joinable()) {
     {
       std::lock_guard<std::mutex> lock(flusher_mutex_);
@@ -133,6 +144,7 @@ absl::Status ShardStore::OpenState() {
     if (t < meta.rows.size()) tables_[t]->rows.store(static_cast<int64_t>(meta.rows[t]));
   }
   PAGODA_RETURN_IF_ERROR(LoadSteps(meta));
+  PAGODA_RETURN_IF_ERROR(LoadStates());
   sequence_.store(meta.flushed_sequence);
   if (meta.clients != nullptr) {
     PAGODA_RETURN_IF_ERROR_CONTEXT(windows_.Decode(*meta.clients), rocks_options.directory);
@@ -177,6 +189,7 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
   table->shape = ShapeOf(options);
   table->name_hash = HashBytes(options.name);
   if (options.optimizer.exact) table->catch_up = std::make_unique<RowCatchUp>(options);
+  PAGODA_RETURN_IF_ERROR(AddAdmission(table.get()));
   memory_->AddTable(table->shape);
   tables_.push_back(std::move(table));
   return absl::OkStatus();
@@ -184,7 +197,14 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
 
 absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
   PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
+  if (options.eviction.triggers() && evictor_.joinable()) {
+    PAGODA_LOG_INFO(
+        "table \"{}\" evicts rows in the background: two runs of a job need not have the same bits",
+        options.name);
+  }
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   PAGODA_RETURN_IF_ERROR(closed_);
   std::vector<TableOptions> stored;
   for (const auto& table : tables_) stored.push_back(table->options);
@@ -198,7 +218,8 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
     PAGODA_RETURN_IF_ERROR(CheckSameTable(stored[index], options));
     const bool same = stored[index].frozen == options.frozen &&
                       stored[index].optimizer.learning_rate == options.optimizer.learning_rate &&
-                      stored[index].optimizer.schedule == options.optimizer.schedule;
+                      stored[index].optimizer.schedule == options.optimizer.schedule &&
+                      stored[index].eviction == options.eviction;
     const bool slots_grown = stored[index].slots_grown;
     stored[index] = options;
     stored[index].slots_grown = slots_grown;
@@ -216,6 +237,7 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
     return absl::ResourceExhaustedError(
         absl::StrCat("a store holds at most ", kTablesMax, " tables"));
   }
+  PAGODA_RETURN_IF_ERROR(CheckAdmissionRoom(options));
   stored.push_back(options);
   PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
   PAGODA_RETURN_IF_ERROR(AddTable(options));
@@ -278,6 +300,13 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
     stats[t].row_bytes_disk = kRowKeyBytes + tables_[t]->shape.value_bytes_usual();
     stats[t].row_bytes_memory = static_cast<uint64_t>(
         memory_->budget_bytes() / std::max<int64_t>(1, memory_->RowsMax(static_cast<uint32_t>(t))));
+    stats[t].bytes_admission =
+        options_.read_only ? 0 : static_cast<uint64_t>(AdmissionBytes(stats[t].options.admission));
+    {
+      std::lock_guard<std::mutex> lock(admission_mutex_);
+      stats[t].refused = tables_[t]->counters.refused;
+      stats[t].evicted = tables_[t]->counters.evicted;
+    }
     weights[t] = rows_on_disk * static_cast<double>(stats[t].row_bytes_disk);
     weight_sum += weights[t];
   }

@@ -16,7 +16,8 @@
 //
 // Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
 // OpenTable and Restore), bulk_mutex_, push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_
-// (shared by reads of exact tables, exclusive while they take a step), one partition's.
+// (shared by reads of exact tables, exclusive while they take a step), admission_mutex_, one
+// partition's.
 #pragma once
 
 #include <atomic>
@@ -24,6 +25,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -41,6 +43,7 @@
 #include "embedding_store/rocks_tier.h"
 #include "embedding_store/row_catch_up.h"
 #include "embedding_store/store_directory.h"
+#include "embedding_store/table_state.h"
 
 namespace pagoda {
 
@@ -80,6 +83,23 @@ class ShardStore final : public EmbeddingStore {
     std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
     std::atomic<uint64_t> pulled{0}, missed{0};
     std::unique_ptr<RowCatchUp> catch_up;  // Of an exact table; guarded by steps_mutex_.
+    // Null: every id is admitted. Its counts and the counters are guarded by
+    // admission_mutex_; a push may read the counts without, as only pushes change them.
+    std::unique_ptr<TableAdmission> admission;
+    TableCounters counters;
+    uint64_t counters_loaded = 0;    // counters.sequence when they were loaded.
+    TableCounters counters_on_disk;  // Guarded by flush_mutex_.
+  };
+  // What is left of one part of a push in which ids were refused, and those ids.
+  struct AdmittedRows {
+    std::vector<FeatureId> ids;
+    std::vector<float> gradients;
+    std::vector<FeatureId> refused;
+  };
+  // Parts of tables' states in a run.
+  struct WrittenStates {
+    std::vector<TableCounters> counters;               // By table.
+    std::vector<std::pair<uint32_t, uint32_t>> pages;  // Table, page of its sketch.
   };
   // Rows to load: distinct keys in order, and which items each stands for.
   struct LoadPlan {
@@ -136,16 +156,44 @@ class ShardStore final : public EmbeddingStore {
                         const OnLoaded& on_loaded);
   absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
 
+  // shard_store_admission.cc
+  // RESOURCE_EXHAUSTED  the memory has no room for the table's admission
+  absl::Status CheckAdmissionRoom(const TableOptions& options) const;
+  absl::Status AddAdmission(Table* table) const;
+  // Which of the pinned rows of a push are refused, in its order; empty: none.
+  std::vector<uint8_t> FindRefused(const PushRecord& record);
+  // Takes refused rows out of the record, its sources and the pinned batch.
+  absl::Status RefuseRows(PushRecord* record, std::vector<RowSource>* sources);
+  void NoteRefused(const PushRecord& record);
+  absl::Status WriteStates(RocksTier::RunWriter* run, RocksMeta* meta, WrittenStates* written);
+  void FinishStates(const WrittenStates& written, bool committed);
+  absl::Status LoadStates();
+
   // shard_store_evict.cc
+  // What one eviction removes.
+  struct EvictionPlan {
+    EvictionRule rule;    // With `now`.
+    EvictionRule ranked;  // The same, with the newest step of all rows.
+    int64_t up_to = -1;   // For rows_max: rows of this rank and below go. -1: none.
+
+    bool Takes(const RowFacts& row) const {
+      return RuleEvicts(rule, row) || (up_to >= 0 && EvictionRank(ranked, row) <= up_to);
+    }
+  };
   static RowFacts FactsOf(const RowShape& shape, const char* row);
   // Rows on disk in buckets [begin, end) that may go.
   absl::Status ScanEvictable(
       uint32_t table, uint32_t begin, uint32_t end,
       const std::function<absl::Status(const RowKey&, const RowFacts&)>& visit);
-  // For rows_max: rows last pushed to at this step or before go. -1: none.
-  absl::StatusOr<Step> EvictionAge(uint32_t table, const EvictionRule& rule);
-  absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
-                                        uint32_t begin, uint32_t end);
+  absl::StatusOr<Step> NewestStep(uint32_t table);
+  absl::Status RankForEviction(uint32_t table, EvictionPlan* plan);
+  absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionPlan& plan, uint32_t begin,
+                                        uint32_t end);
+  // Between ranges of buckets it ends early, as if done, when `stop` says so.
+  //   REQUIRES: state_mutex_ is held.
+  absl::StatusOr<EvictionResult> EvictTable(uint32_t table, const EvictionRule& rule,
+                                            const std::function<bool()>& stop);
+
   // shard_store_bulk.cc
   // Null: no rows.
   absl::StatusOr<std::unique_ptr<BulkSorter>> ReadRowsToLoad(const Table& table,
@@ -156,6 +204,19 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<uint64_t> WriteLoadedRows(uint32_t table, const RowHeader& header,
                                            BulkSorter* sorter, RocksTier::RunWriter* run) const;
 
+  // shard_store_triggers.cc: eviction by itself.
+  // What a table's policy has seen, by the table's name.
+  struct EvictionClock {
+    Step step = 0;  // The newest when it last looked.
+    std::chrono::steady_clock::time_point evicted;
+    std::chrono::steady_clock::time_point not_before;
+    bool unfinished = false;  // It had to make way, and is to go on.
+  };
+  void EvictorLoop();
+  void RunTriggers(std::map<std::string, EvictionClock>* clocks);
+  // The rule to evict by now; one that sets nothing: not yet.
+  EvictionRule DueRule(uint32_t table, EvictionClock* clock) const;
+  void EvictDue(uint32_t table, const EvictionRule& rule, EvictionClock* clock);
   // shard_store_steps.cc: exact tables.
   absl::Status CheckExactPush(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) const;
@@ -206,6 +267,8 @@ class ShardStore final : public EmbeddingStore {
 
   std::mutex push_mutex_;
   RowBatch push_batch_;
+  std::vector<AdmittedRows> admitted_;
+  mutable std::mutex admission_mutex_;
   std::mutex windows_mutex_;  // So that a flush sees the two below agree.
   ClientWindows windows_;
   std::atomic<uint64_t> sequence_{0};  // Every push up to here is applied.
@@ -225,6 +288,12 @@ class ShardStore final : public EmbeddingStore {
   bool flush_wanted_ = false;
   bool stop_ = false;
   std::thread flusher_;
+
+  std::mutex evictor_mutex_;
+  std::condition_variable evictor_wake_;
+  std::atomic<bool> stop_evicting_{false};
+  std::atomic<int> excluding_{0};  // Calls that wait for state_mutex_ exclusively.
+  std::thread evictor_;
 };
 
 }  // namespace pagoda

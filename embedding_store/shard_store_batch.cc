@@ -214,6 +214,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   }
   GroupRows(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  PAGODA_RETURN_IF_ERROR(RefuseRows(&record, &sources));
   if (options_.durability != Durability::kNone) {
     const absl::Status logged = log_->Append(record);
     if (!logged.ok()) {
@@ -223,10 +224,12 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   }
   ApplyRows(push_batch_, record);
   AdvanceSteps(record);
+  NoteRefused(record);
   NoteApplied(record);
   *sequence = record.sequence;
   NoteReplayCost(begin, unwritten);
   if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
+  admitted_.clear();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();
 }
@@ -277,6 +280,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
   }
   ApplyRows(push_batch_, record);
   AdvanceSteps(record);
+  NoteRefused(record);
   NoteApplied(record);
   NoteReplayCost(begin, unwritten);
   return absl::OkStatus();

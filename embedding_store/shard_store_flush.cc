@@ -68,10 +68,13 @@ absl::Status ShardStore::FlushLocked() {
     meta.rows.resize(tables_.size());
     PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<RocksTier::RunWriter> run, rocks_->NewRun());
     absl::Status written = WriteDirtyRows(run.get(), &meta);
+    WrittenStates states;
+    if (written.ok()) written = WriteStates(run.get(), &meta, &states);
     // A row may be newer than `flushed`; the log must have the rest of its push.
     if (written.ok() && log_ != nullptr) written = log_->Sync(meta.highest_sequence);
     if (written.ok()) written = run->Commit(meta);
     memory_->FinishWrites(written.ok());
+    FinishStates(states, written.ok());
     PAGODA_RETURN_IF_ERROR(written);
   }
   replay_ns_flushed_.store(replay_ns);
@@ -168,7 +171,9 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
 }
 
 absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
     PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll).status());
     return CopyShardCut(fs_, directory, prepared);
@@ -176,7 +181,9 @@ absl::Status ShardStore::Restore(const std::string& directory, const std::string
 }
 
 absl::Status ShardStore::RestoreShard(const ShardSources& sources, const std::string& set_aside) {
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   return ReplaceState(set_aside, [&](const std::string& prepared) {
     return BuildShardState(fs_, sources, prepared);
   });

@@ -7,6 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "embedding_store/admission.h"
+#include "embedding_store/eviction.h"
 #include "embedding_store/rate_schedule.h"
 
 namespace pagoda {
@@ -80,6 +82,8 @@ struct TableOptions {
   bool frozen = false;  // May change between runs.
   // Set by the store: the table was sgd's once, and rows of that time have no slots.
   bool slots_grown = false;
+  AdmissionOptions admission;
+  EvictionPolicy eviction;  // May change between runs.
 };
 
 // f32 optimizer values kept beside the weights: sgd 0; momentum, adagrad dim;
@@ -97,8 +101,8 @@ inline constexpr uint32_t kTablesMax = 65536;
 //                     table, member and range)
 absl::Status CheckTableOptions(const TableOptions& options);
 
-// Compares what must not change between runs: everything but learning_rate, schedule
-// and frozen.   FAILED_PRECONDITION  names table, member and both values
+// Compares what must not change between runs: everything but learning_rate, schedule,
+// frozen and eviction.   FAILED_PRECONDITION  names table, member and both values
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked);
 
 // Whether `asked` is the stored table with another optimizer than its sgd: rows then get

@@ -4,11 +4,14 @@
 #   FUZZ_SECONDS (default 600): for each; two run at a time.
 . "$(dirname "$0")/lib.sh"
 compiler="$(command -v clang++-14 || command -v clang++)" || cannot_run "clang++ with libFuzzer"
+echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' \
+  | "$compiler" -fsanitize=fuzzer -x c++ - -o "$SCRATCH/empty" 2> /dev/null \
+  || cannot_run "libFuzzer for $compiler"
 seconds="${FUZZ_SECONDS:-600}"
 targets="$(sed -n 's/^foreach(target fuzz_log_record/fuzz_log_record/;T;:a;/)/!{N;ba};s/)//;p' tests/fuzz/CMakeLists.txt | tr -s ' \n' '  ')"
 { cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DPAGODA_FUZZ=ON \
     && ninja -C build/fuzz $targets; } > "$SCRATCH/build.log" 2>&1 \
-  || { tail -n 30 "$SCRATCH/build.log"; cannot_run "a fuzzing build with $compiler"; }
+  || { tail -n 30 "$SCRATCH/build.log"; not_met "the fuzzers do not build"; }
 fuzz() {
   mkdir "$SCRATCH/$1"
   ./build/fuzz/tests/fuzz/"$1" -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 \

@@ -84,6 +84,58 @@ TEST_CASE("runs lie over one another, in key order, and survive reopening") {
   CHECK(tier->bytes_on_disk() > 0);
 }
 
+TEST_CASE("states of tables stand beside rows, by table and part, and are no rows") {
+  ScratchDirectory scratch;
+  using States = std::map<std::pair<uint32_t, uint32_t>, std::string>;
+  const auto states_of = [](RocksTier& tier, uint32_t begin, uint32_t end) {
+    States states;
+    const absl::Status status =
+        tier.ScanStates(begin, end, [&](uint32_t table, uint32_t part, absl::string_view value) {
+          states[{table, part}] = std::string(value);
+          return absl::OkStatus();
+        });
+    CHECK(status.ok());
+    return states;
+  };
+  // The last row that a store can have, and the parts around every carry.
+  Rows rows = SomeRows(100, "v");
+  rows[RowKey{kNumBuckets - 1, kTablesMax - 1, ~FeatureId{0}}] = "last";
+  States states = {{{0, 0}, "a"},
+                   {{0, 255}, "b"},
+                   {{0, 256}, "c"},
+                   {{1, 65535}, "d"},
+                   {{255, 1}, "e"},
+                   {{256, 0}, "f"},
+                   {{kTablesMax - 1, 65535}, ""}};
+  {
+    auto tier = OpenTier(Options(scratch));
+    CHECK(states_of(*tier, 0, kTablesMax).empty());
+    for (const char* round : {"old", "new"}) {
+      auto run = tier->NewRun();
+      REQUIRE(run.ok());
+      for (const auto& [key, value] : rows) REQUIRE((*run)->Add(key, value).ok());
+      for (auto& [key, value] : states) {
+        if (!value.empty()) value = round;
+        REQUIRE((*run)->AddState(key.first, key.second, value).ok());
+      }
+      REQUIRE((*run)->Commit({7, 7, {rows.size()}}).ok());
+    }
+  }
+  auto tier = OpenTier(Options(scratch, /*create=*/false));
+  CHECK(states_of(*tier, 0, kTablesMax) == states);
+  CHECK(states_of(*tier, 1, 256) == States{{{1, 65535}, "new"}, {{255, 1}, "new"}});
+  CHECK(tier->meta().flushed_sequence == 7);
+  CHECK(AllRows(*tier) == rows);
+  const std::unique_ptr<RocksTier::Cursor> cursor = tier->NewCursor();
+  REQUIRE(cursor->SeekToLast().ok());
+  REQUIRE(cursor->valid());
+  CHECK(cursor->key() == rows.rbegin()->first);
+  REQUIRE(cursor->Next().ok());
+  CHECK_FALSE(cursor->valid());
+  REQUIRE(tier->Compact().ok());
+  CHECK(states_of(*tier, 0, kTablesMax) == states);
+}
+
 TEST_CASE("a batch read finds what is there and says what is not") {
   ScratchDirectory scratch;
   auto tier = OpenTier(Options(scratch));

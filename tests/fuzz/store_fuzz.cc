@@ -9,11 +9,13 @@
 
 #include "base/status_macros.h"
 #include "embedding_store/client_windows.h"
+#include "embedding_store/count_min_sketch.h"
 #include "embedding_store/exact_steps.h"
 #include "embedding_store/push_record.h"
 #include "embedding_store/row_format.h"
 #include "embedding_store/shard_checkpoint.h"
 #include "embedding_store/table_registry.h"
+#include "embedding_store/table_state.h"
 
 namespace pagoda {
 namespace {
@@ -114,10 +116,12 @@ void FuzzLogRecord(const uint8_t* bytes, size_t size) {
   RecordFrame frame;
   frame.state = RecordFrame::State::kComplete;
   frame.sequence = 7;
-  frame.version = 1 + bytes[0] % 2;
+  frame.version = 1 + bytes[0] % 3;
   frame.payload = rest.view();
   if (DecodePushRecord(frame, &record).ok()) {
-    PAGODA_CHECK((record.origin.sequence != 0) == (frame.version == 2));
+    if (frame.version < 3) {
+      PAGODA_CHECK((record.origin.sequence != 0) == (frame.version == 2));
+    }
     CheckRecord(record);
   }
   ClientWindows windows;
@@ -126,6 +130,26 @@ void FuzzLogRecord(const uint8_t* bytes, size_t size) {
   } else {
     PAGODA_CHECK(windows.size() == 0);
   }
+}
+
+void FuzzTableState(const uint8_t* bytes, size_t size) {
+  const absl::string_view state = View(bytes, size);
+  TableCounters counters;
+  if (DecodeTableCounters(state, &counters).ok()) {
+    PAGODA_CHECK(EncodeTableCounters(counters) == state);
+  }
+  if (size < 2) return;
+  // The first bytes choose the width and the page.
+  static CountMinSketch sketches[] = {CountMinSketch(1), CountMinSketch(3)};
+  CountMinSketch& sketch = sketches[bytes[0] % 2];
+  const uint32_t page = bytes[1] * 4u + bytes[0] / 64u;
+  if (!sketch.DecodePage(page, state.substr(2)).ok()) return;
+  PAGODA_CHECK(sketch.EncodePage(page) == state.substr(2));
+  // Whatever was loaded, an id counted once more is not estimated lower.
+  const FeatureId id = bytes[0];
+  const uint32_t before = sketch.Estimate(id, 7);
+  sketch.Count({&id, 1}, 7, ~uint64_t{0});
+  PAGODA_CHECK(sketch.Estimate(id, 7) >= before);
 }
 
 void FuzzRegistry(const uint8_t* bytes, size_t size) {

@@ -14,6 +14,9 @@ namespace pagoda {
 // the clients' windows of a meta record.
 void FuzzLogRecord(const uint8_t* bytes, size_t size);
 
+// Counters of a table; two bytes that pick a sketch and a page, and the page.
+void FuzzTableState(const uint8_t* bytes, size_t size);
+
 // A registry without its checksum line.
 void FuzzRegistry(const uint8_t* bytes, size_t size);
 

@@ -151,7 +151,7 @@ TEST_CASE("pages come back as they were, and do not count again what they hold")
   }
 }
 
-TEST_CASE("the worked example of docs/formats.md is true") {
+TEST_CASE("the page of docs/formats.md is as it says") {
   CountMinSketch sketch(4);
   const FeatureId id = 42;
   CHECK(1 + CountMinSketch::PageOf(id) == 0x02f8);

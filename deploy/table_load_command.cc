@@ -43,6 +43,7 @@ absl::StatusOr<int> RunTableLoad(const TableLoadArguments& arguments) {
   BulkLoadResult all;
   for (uint32_t shard = 0; shard < num_shards; ++shard) {
     StoreOptions options;
+    options.evicts_by_policy = false;
     options.path = directories[shard];
     options.memory_bytes = arguments.memory_mb << 20;
     PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<EmbeddingStore> store,

@@ -118,12 +118,18 @@ pid_t StartChild(const std::string& directory) {
   ::_exit(127);
 }
 
-// Lets a child run for a while once it makes progress, and kills it.
-void RunAndKill(const std::string& directory, Progress* progress, int milliseconds) {
+// Lets a child run for a while once it makes progress, also with an eviction when asked, and
+// kills it.
+void RunAndKill(const std::string& directory, Progress* progress, bool after_eviction,
+                int milliseconds) {
   const uint64_t before = progress->acknowledged;
+  const uint64_t evictions = progress->evictions;
   const pid_t child = StartChild(directory);
   REQUIRE(child > 0);
-  for (int i = 0; i < 3000 && progress->acknowledged == before && !progress->failed; ++i) {
+  const auto made_progress = [&] {
+    return progress->acknowledged > before && (!after_eviction || progress->evictions > evictions);
+  };
+  for (int i = 0; i < 3000 && !made_progress() && !progress->failed; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
@@ -220,7 +226,7 @@ TEST_CASE("kills while rows are refused and evicted leave exact rows and counts"
   constexpr int kKills = 25;
   for (int kill = 0; kill < kKills; ++kill) {
     CAPTURE(kill);
-    RunAndKill(scratch.path(), progress, static_cast<int>(random() % 300));
+    RunAndKill(scratch.path(), progress, kill % 5 == 4, static_cast<int>(random() % 300));
     StoreOptions options = Options(scratch.path());
     options.read_only = kill % 2 == 0;
     options.evicts_by_policy = false;

@@ -16,9 +16,6 @@ namespace {
 
 constexpr size_t kLoadPart = 512;  // Keys one thread reads from RocksDB at a time.
 
-// A batch above this gives its memory back instead of keeping it for the next.
-constexpr size_t kKeptBatchRows = size_t{1} << 18;
-
 // A push may be waiting for room only so often: each round writes out every dirty
 // row, so a second one without progress proves that the push is too large.
 constexpr int kRoomRounds = 4;
@@ -56,7 +53,7 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
     if (!catch_ups.empty()) steps.lock();
     memory_->Read(b, p, &misses_of[p], catch_ups);
   });
-  if (batch.size() > kKeptBatchRows) batch = RowBatch();
+  if (!KeepsBatch(batch)) batch = RowBatch();
   std::vector<RowMiss> misses;
   for (const std::vector<RowMiss>& part : misses_of) {
     misses.insert(misses.end(), part.begin(), part.end());
@@ -162,6 +159,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
         options_.log_bytes_max, ")"));
   }
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue(record_bytes));
+  PAGODA_RETURN_IF_ERROR(CheckDiskBudget(record_bytes));
 
   const auto begin = std::chrono::steady_clock::now();
   const int64_t unwritten = memory_->unwritten_bytes();
@@ -193,7 +191,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   NoteApplied(record);
   *sequence = record.sequence;
   NoteReplayCost(begin, unwritten);
-  if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
+  if (!KeepsBatch(push_batch_)) push_batch_ = RowBatch();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();
 }

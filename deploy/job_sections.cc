@@ -370,11 +370,20 @@ JobKeys KeysOfServer(ParameterServiceOptions& options) {
            "none: a crash loses what came since the last cut; process: an acknowledged push "
            "survives the death of the process; machine: and the loss of power.")
       .OneOf({"none", "process", "machine"});
-  keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB", "Budget of the memory tier."},
+  keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB",
+                  "Budget of all that the store keeps in memory: 3/4 is for rows, 1/8 for what "
+                  "is read from disk."},
                  [&options](const OptionValue& value) {
                    options.memory_bytes = std::get<int64_t>(value) << 20;
                  })
       .Between(16, 1 << 24);
+  keys.AddCustom({"disk_mb", options.disk_bytes_max >> 20, "MiB",
+                  "Budget of rows, log, and what a flush and a merge need for a while, cuts not "
+                  "counted: pushes beyond it are refused; 0: none."},
+                 [&options](const OptionValue& value) {
+                   options.disk_bytes_max = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 28);
   keys.Add("threads", &options.num_threads, "threads", "Threads of each server.").Between(1, 1024);
   keys.Add("ids_per_request_max", &options.ids_per_request_max, "ids",
            "A request with more ids is refused.")

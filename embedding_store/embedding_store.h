@@ -44,7 +44,11 @@ struct StoreFaults {
 struct StoreOptions {
   std::string path;  // Directory; created when missing.
   Durability durability = Durability::kProcess;
-  int64_t memory_bytes = int64_t{1} << 30;  // Memory tier; at least 16 MiB.
+  // Everything the store keeps in memory (memory_budget.h); at least 16 MiB.
+  int64_t memory_bytes = int64_t{1} << 30;
+  // Rows, log, and what a flush and a merge need for a while; cuts are not counted. A push
+  // that would pass it is refused. 0: none.
+  int64_t disk_bytes_max = 0;
   // The log's hard ceiling: at half of it rows are flushed and the log is cut, and at the
   // whole pushes wait for that. The same at half of and at 30 s of replay, going by how
   // long the logged pushes took and how many rows they found in memory that replay will
@@ -73,6 +77,14 @@ struct StoreCut {
   uint64_t sequence = 0;  // Of the last push it holds.
   uint64_t rows = 0;
   uint64_t checksum = 0;  // Of its manifest file.
+};
+struct StoreDiskUse {
+  int64_t rows = 0;  // Files with rows.
+  int64_t log = 0;
+  int64_t reserved = 0;  // What flushing all rows, and the merge after it, may add for a while.
+  int64_t max = 0;       // StoreOptions::disk_bytes_max.
+
+  int64_t needed() const { return rows + log + reserved; }
 };
 // The rows that one shard owns, out of the cuts of a job with other shards.
 struct ShardSources {
@@ -134,8 +146,9 @@ class EmbeddingStore {
   //                        (names table and id)
   //   FAILED_PRECONDITION  a frozen table, a read-only store, or a learning rate at
   //                        which an exact table's rows could not be made up
-  //   RESOURCE_EXHAUSTED   no disk space for the log, or longer than the log may be;
-  //                        nothing applied
+  //   RESOURCE_EXHAUSTED   no disk space for the log, longer than the log may be, or the
+  //                        disk budget is used up even after merging; nothing applied,
+  //                        and a later call succeeds when there is room
   //   UNAVAILABLE          the log broke: pushes are refused until the store is reopened.
   //                        With kMachine this one may be applied and visible then, and
   //                        whether it survives the machine is not known
@@ -193,6 +206,12 @@ class EmbeddingStore {
   //   INVALID_ARGUMENT     the rule sets nothing, or nonsense
   //   FAILED_PRECONDITION  a frozen or exact table, or a read-only store
   virtual absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) = 0;
+
+  // For who frees room, say by Evict: pushes are refused from needed() > max > 0 on.
+  virtual absl::StatusOr<StoreDiskUse> DiskUse() = 0;
+  // Changes StoreOptions::disk_bytes_max; counts from the next push on.
+  //   INVALID_ARGUMENT  negative
+  virtual absl::Status SetDiskBytesMax(int64_t bytes) = 0;
 
   virtual absl::StatusOr<std::vector<StoreTableStat>> Stat() = 0;
   // NOT_FOUND when the row has never been pushed.

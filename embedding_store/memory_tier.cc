@@ -420,8 +420,10 @@ std::vector<uint32_t> MemoryTier::CountDirtyByBucket() {
   return counts;
 }
 
-std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end) {
+std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end, size_t expected) {
   std::vector<RowKey> keys;
+  // Rows pushed to since they were counted come on top.
+  keys.reserve(expected + expected / 8);
   for (auto& partition : partitions_) {
     std::lock_guard<std::mutex> lock(partition->mutex);
     if (partition->unwritten_bytes == 0) continue;

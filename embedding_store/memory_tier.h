@@ -149,7 +149,8 @@ class MemoryTier {
   // Dirty rows by bucket [kNumBuckets].
   std::vector<uint32_t> CountDirtyByBucket();
   // Keys of dirty rows with bucket in [begin, end), in key order.
-  std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end);
+  //   expected: about how many there are; room is made for so many at once.
+  std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end, size_t expected = 0);
   // Copies a dirty row to `row` and marks it as being written; false when it is not
   // dirty any more. `on_disk`: an older version is. A row that is int8 on disk is
   // rounded to that here and in the copy, by its table's key.

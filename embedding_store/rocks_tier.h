@@ -45,11 +45,25 @@ struct RocksMeta {
 struct RocksTierOptions {
   std::string directory;      // Of RocksDB's files.
   std::string run_directory;  // For runs not yet added; emptied on opening. Same file system.
-  int64_t cache_bytes = int64_t{8} << 20;  // Blocks, indexes and filters.
-  bool read_only = false;                  // Nothing in `directory` changes.
-  bool create = false;                     // Otherwise it must exist.
+  // Blocks, indexes, filters, readers of files, and the memtable that stays empty.
+  int64_t cache_bytes = int64_t{8} << 20;
+  int64_t filter_bytes = 0;  // Of row_filter.h; 0: none.
+  int64_t run_bytes = 0;     // About as much as one flush writes; sizes files and levels.
+  bool read_only = false;    // Nothing in `directory` changes.
+  bool create = false;       // Otherwise it must exist.
   // Carries out every change to files (rocks_file_system.h); nullptr: the real one.
   FileSystem* file_system = nullptr;
+};
+
+// Bytes of files with rows, as of now.
+struct RocksDiskUse {
+  int64_t files = 0;
+  int64_t level0 = 0;  // Of these: runs not yet merged.
+  int64_t below = 0;   // Of these: the level that runs are merged into next.
+  int64_t merge = 0;   // What a merge of other levels takes in at most.
+
+  // At most what a merge takes for a while, with `run_bytes` more in level 0.
+  int64_t MergeBytesMax(int64_t run_bytes) const;
 };
 
 class RocksTier {
@@ -116,6 +130,19 @@ class RocksTier {
   virtual absl::Status Compact() = 0;
 
   virtual int64_t bytes_on_disk() const = 0;
+  virtual RocksDiskUse disk_use() const = 0;
+  // Since opening: bytes of rows written to runs, and rows removed. Both only grow.
+  virtual int64_t run_bytes_added() const = 0;
+  virtual int64_t rows_removed() const = 0;
+
+  // After a full disk or another error of a merge RocksDB stops merging until it is told
+  // to go on. Costs nothing when it has not stopped.
+  //   RESOURCE_EXHAUSTED, UNAVAILABLE  it still cannot
+  virtual absl::Status Resume() = 0;
+
+  // Whether row_filter.h screens reads: at once in an empty store, else when a thread has
+  // gone through all rows since opening.
+  virtual bool filter_is_complete() const = 0;
 };
 
 }  // namespace pagoda

@@ -16,18 +16,8 @@
 namespace pagoda {
 namespace {
 
-constexpr int64_t kMemoryBytesMin = int64_t{16} << 20;
 constexpr int64_t kLogBytesMin = int64_t{1} << 20;
 constexpr int64_t kSegmentBytesMax = int64_t{64} << 20;
-
-// Shares of memory_bytes: rows with their index, RocksDB's cache; the rest is for a
-// flush (keys to sort, a run's index and filter) and for rows being loaded.
-int64_t TierBytes(int64_t memory_bytes) {
-  return memory_bytes / 4 * 3;
-}
-int64_t CacheBytes(int64_t memory_bytes) {
-  return memory_bytes / 8;
-}
 
 // Below this many rows waking other threads costs more than it saves.
 constexpr size_t kParallelRowsMin = 2048;
@@ -45,7 +35,9 @@ absl::StatusOr<StoreCut> EmbeddingStore::VerifyCut(const std::string& directory)
 
 ShardStore::ShardStore(const StoreOptions& options)
     : options_(options),
-      fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()) {}
+      shares_(DivideMemory(options.memory_bytes)),
+      fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
+      disk_bytes_max_(options.disk_bytes_max) {}
 
 absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("StoreOptions.path is empty");
@@ -63,6 +55,10 @@ absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions&
     return absl::InvalidArgumentError(absl::StrCat("StoreOptions.flush_age_seconds is ",
                                                    options.flush_age_seconds,
                                                    ", but must be at least 1"));
+  }
+  if (options.disk_bytes_max < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("StoreOptions.disk_bytes_max is ",
+                                                   options.disk_bytes_max, ", but must be >= 0"));
   }
   std::unique_ptr<ShardStore> store(new ShardStore(options));
   PAGODA_ASSIGN_OR_RETURN(store->directory_,
@@ -122,7 +118,9 @@ absl::Status ShardStore::OpenState() {
   RocksTierOptions rocks_options;
   rocks_options.directory = directory_->rocksdb_path();
   rocks_options.run_directory = directory_->flush_path();
-  rocks_options.cache_bytes = CacheBytes(options_.memory_bytes);
+  rocks_options.cache_bytes = shares_.cache;
+  rocks_options.filter_bytes = options_.read_only ? 0 : shares_.filter;
+  rocks_options.run_bytes = shares_.rows / kDueShare;
   rocks_options.read_only = options_.read_only;
   rocks_options.file_system = options_.file_system;
   PAGODA_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(rocks_options.directory + "/CURRENT"));
@@ -133,7 +131,7 @@ absl::Status ShardStore::OpenState() {
   }
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
-  PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(TierBytes(options_.memory_bytes)));
+  PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(shares_.rows));
   const RocksMeta meta = rocks_->meta();
   if (meta.rows.size() > stored.size()) {
     return absl::DataLossError(absl::StrCat(directory_->registry_path(), " lists ", stored.size(),
@@ -156,7 +154,8 @@ absl::Status ShardStore::OpenLog(const RocksMeta& meta) {
   FilePushLogOptions log_options;
   log_options.file_system = fs_;
   log_options.directory = directory_->log_path();
-  log_options.segment_bytes = std::min(kSegmentBytesMax, options_.log_bytes_max / 8);
+  log_options.segment_bytes =
+      std::min({kSegmentBytesMax, options_.log_bytes_max / 8, shares_.segment});
   log_options.flushed_sequence = meta.flushed_sequence;
   log_options.highest_sequence = meta.highest_sequence;
   log_options.read_only = options_.read_only;

@@ -38,6 +38,7 @@
 #include "base/random.h"
 #include "embedding_store/embedding_store.h"
 #include "embedding_store/file_system.h"
+#include "embedding_store/memory_budget.h"
 #include "embedding_store/memory_tier.h"
 #include "embedding_store/push_log.h"
 #include "embedding_store/rocks_tier.h"
@@ -48,6 +49,9 @@
 namespace pagoda {
 
 class BulkSorter;
+
+// One in so many bytes of the memory tier not yet on disk starts the background flush.
+inline constexpr int64_t kDueShare = 4;
 
 class ShardStore final : public EmbeddingStore {
  public:
@@ -68,6 +72,8 @@ class ShardStore final : public EmbeddingStore {
   absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) override;
   absl::Status RestoreShard(const ShardSources& sources, const std::string& set_aside) override;
   absl::Status Compact() override;
+  absl::StatusOr<StoreDiskUse> DiskUse() override;
+  absl::Status SetDiskBytesMax(int64_t bytes) override;
   absl::StatusOr<std::vector<StoreTableStat>> Stat() override;
   absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) override;
   absl::Status Scan(const std::function<bool(uint32_t, const StoredRow&)>& visit) override;
@@ -144,6 +150,10 @@ class ShardStore final : public EmbeddingStore {
                            float learning_rate_factor, uint64_t* sequence);
   void NoteApplied(const PushRecord& record);
   absl::Status Replay(const PushRecord& record);
+  // Whether a batch's memory is kept for the next, or given back.
+  bool KeepsBatch(const RowBatch& batch) const {
+    return static_cast<int64_t>(batch.size() * sizeof(RowRequest)) <= shares_.batch;
+  }
   absl::Status PinRows(RowBatch& batch, size_t rows);
   absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
   void UnpinRows(RowBatch& batch);
@@ -228,6 +238,17 @@ class ShardStore final : public EmbeddingStore {
   std::shared_ptr<const std::string> EncodeSteps(uint64_t sequence) const;
   absl::Status LoadSteps(const RocksMeta& meta);
 
+  // shard_store_disk.cc
+  StoreDiskUse MeasureDisk() const;
+  // RESOURCE_EXHAUSTED  a push with such a record does not fit into the disk budget.
+  // Merges first where that may help.   REQUIRES: push_mutex_ held, flush_mutex_ not.
+  absl::Status CheckDiskBudget(int64_t record_bytes);
+  // Whether there must still be room, going by the last time the disk was looked at.
+  bool DiskHadRoom(int64_t record_bytes);
+  void NoteDisk(const StoreDiskUse& use);
+  bool MergingMayHelp() const;
+  absl::Status MergeForRoom();
+
   // shard_store_flush.cc
   bool FlushIsDue() const;
   bool FlushIsOverdue(int64_t record_bytes) const;  // With a record of so many bytes to come.
@@ -251,6 +272,7 @@ class ShardStore final : public EmbeddingStore {
   absl::Status Reopen(const std::string& after);
 
   const StoreOptions options_;
+  const MemoryShares shares_;
   FileSystem* const fs_;
 
   mutable std::shared_mutex state_mutex_;  // Guards the pointers and tables_ below.
@@ -278,6 +300,19 @@ class ShardStore final : public EmbeddingStore {
   std::atomic<int64_t> replay_ns_flushed_{0};
   std::atomic<int64_t> load_ns_{10000};  // Of one row from disk, lately.
   size_t missed_rows_ = 0;               // Of the last push; under push_mutex_.
+
+  std::atomic<int64_t> disk_bytes_max_{0};
+  // What was seen when the disk was last looked at; under push_mutex_.
+  struct DiskSeen {
+    int64_t max = -1;  // The budget then.
+    int64_t run_bytes = 0;
+    int64_t growing = 0;  // Log and unwritten rows.
+    int64_t room = 0;
+  };
+  DiskSeen disk_seen_;
+  // Of the tier, when rows were last merged to make room; -1: never. Under push_mutex_.
+  int64_t merged_run_bytes_ = -1;
+  int64_t merged_removals_ = -1;
 
   std::mutex flush_mutex_;
 

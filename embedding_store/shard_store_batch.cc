@@ -22,9 +22,6 @@ constexpr size_t kLoadPartBytes = size_t{256} << 10;
 
 constexpr size_t kFinitePart = size_t{1} << 16;  // Gradient values one thread looks at.
 
-// A batch above this gives its memory back instead of keeping it for the next.
-constexpr size_t kKeptBatchRows = size_t{1} << 18;
-
 // A push may be waiting for room only so often: each round writes out every dirty
 // row, so a second one without progress proves that the push is too large.
 constexpr int kRoomRounds = 4;
@@ -63,7 +60,7 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
     if (!catch_ups.empty()) steps.lock();
     memory_->Read(b, p, &misses_of[p], catch_ups);
   });
-  if (batch.size() > kKeptBatchRows) batch = RowBatch();
+  if (!KeepsBatch(batch)) batch = RowBatch();
   std::vector<RowMiss> misses;
   for (const std::vector<RowMiss>& part : misses_of) {
     misses.insert(misses.end(), part.begin(), part.end());
@@ -195,6 +192,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
         options_.log_bytes_max, ")"));
   }
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue(record_bytes));
+  PAGODA_RETURN_IF_ERROR(CheckDiskBudget(record_bytes));
 
   const auto begin = std::chrono::steady_clock::now();
   const int64_t unwritten = memory_->unwritten_bytes();
@@ -228,7 +226,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   NoteApplied(record);
   *sequence = record.sequence;
   NoteReplayCost(begin, unwritten);
-  if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
+  if (!KeepsBatch(push_batch_)) push_batch_ = RowBatch();
   admitted_.clear();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();

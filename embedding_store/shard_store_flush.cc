@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_checkpoint.h"
@@ -14,8 +15,7 @@ namespace pagoda {
 namespace {
 
 // Shares of the memory tier in rows not yet on disk, and of the log's ceiling, at
-// which the background flush starts, and at which pushes wait for one.
-constexpr int64_t kDueShare = 4;
+// which pushes wait for a flush; the background flush starts at kDueShare.
 constexpr int64_t kOverdueShare = 2;
 constexpr auto kAgeLook = std::chrono::seconds(1);
 constexpr auto kRetryAfter = std::chrono::seconds(1);
@@ -77,6 +77,7 @@ absl::Status ShardStore::FlushLocked() {
     FinishStates(states, written.ok());
     PAGODA_RETURN_IF_ERROR(written);
   }
+  ReturnFreeHeap();
   replay_ns_flushed_.store(replay_ns);
   return log_ != nullptr ? log_->DropThrough(flushed) : absl::OkStatus();
 }
@@ -84,7 +85,7 @@ absl::Status ShardStore::FlushLocked() {
 absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta) {
   // Keys are sorted a range of buckets at a time, to bound the memory for them.
   const int64_t keys_max =
-      std::max<int64_t>(4096, options_.memory_bytes / 16 / static_cast<int64_t>(sizeof(RowKey)));
+      std::max<int64_t>(4096, shares_.keys / static_cast<int64_t>(sizeof(RowKey)));
   const std::vector<uint32_t> counts = memory_->CountDirtyByBucket();
   std::vector<RowHeader> buffer;
   std::vector<char> value;
@@ -95,7 +96,8 @@ absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* me
       rows += counts[end++];
     }
     const std::vector<RowKey> keys =
-        rows == 0 ? std::vector<RowKey>() : memory_->CollectDirty(begin, end);
+        rows == 0 ? std::vector<RowKey>()
+                  : memory_->CollectDirty(begin, end, static_cast<size_t>(rows));
     for (const RowKey& key : keys) {
       const RowShape& shape = tables_[key.table]->shape;
       buffer.resize(shape.row_bytes() / sizeof(RowHeader) + 2);
@@ -135,6 +137,7 @@ void ShardStore::FlusherLoop() {
     {
       std::shared_lock<std::shared_mutex> state(state_mutex_);
       std::lock_guard<std::mutex> flush(flush_mutex_);
+      if (closed_.ok()) status = rocks_->Resume();
       const auto now = std::chrono::steady_clock::now();
       if (closed_.ok() && memory_->unwritten_bytes() == 0) clean = now;
       if (closed_.ok() && (FlushIsDue() || now - clean > age_max)) {

@@ -1,9 +1,12 @@
 #include "embedding_store/rocks_tier.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "embedding_store/file_system.h"
 #include "tests/embedding_store/store_fixture.h"
@@ -233,6 +236,77 @@ TEST_CASE("a changed byte in a row file is DATA_LOSS, never a wrong row") {
     CHECK(absl::IsDataLoss(status));
   }
   CHECK(refused > 15);
+}
+
+TEST_CASE("reads screened by the filter give the same rows, also after opening again") {
+  ScratchDirectory scratch;
+  RocksTierOptions options = Options(scratch);
+  options.filter_bytes = 1 << 14;
+  const Rows rows = SomeRows(3000, "value");
+  std::vector<RowKey> keys;
+  for (uint32_t t = 0; t < 3; ++t) {
+    for (FeatureId id = 0; id < 4000; ++id) keys.push_back(RowKey::Of(t, id));
+  }
+  std::sort(keys.begin(), keys.end());
+  const auto check = [&](RocksTier& tier) {
+    size_t next = 0;
+    const absl::Status status = tier.Read(keys, [&](size_t i, absl::string_view value) {
+      REQUIRE(i == next++);
+      const auto found = rows.find(keys[i]);
+      CHECK(value == (found == rows.end() ? std::string() : found->second));
+      return absl::OkStatus();
+    });
+    INFO(status);
+    CHECK(status.ok());
+    CHECK(next == keys.size());
+    for (const size_t count : {0, 1, 2}) {
+      size_t answers = 0;
+      const absl::Status few = tier.Read({keys.data(), count}, [&](size_t, absl::string_view) {
+        ++answers;
+        return absl::OkStatus();
+      });
+      CHECK(few.ok());
+      CHECK(answers == count);
+    }
+  };
+  {
+    auto tier = OpenTier(options);
+    CHECK(tier->filter_is_complete());
+    WriteRun(*tier, rows, 1);
+    check(*tier);
+  }
+  options.create = false;
+  auto tier = OpenTier(options);
+  check(*tier);  // Most likely before all rows were gone through.
+  for (int i = 0; i < 1000 && !tier->filter_is_complete(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  REQUIRE(tier->filter_is_complete());
+  check(*tier);
+}
+
+TEST_CASE("what rows take on disk is told by level, with what a merge may need") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  CHECK(tier->disk_use().files == 0);
+  CHECK(tier->disk_use().MergeBytesMax(0) == 0);
+  WriteRun(*tier, SomeRows(3000, "value"), 1);
+  WriteRun(*tier, SomeRows(3000, "other"), 2);
+  const RocksDiskUse two = tier->disk_use();
+  CHECK(two.files == tier->bytes_on_disk());
+  CHECK(two.level0 > 0);
+  CHECK(two.level0 + two.below <= two.files);
+  CHECK(two.MergeBytesMax(100) >= two.level0 + 100);
+  CHECK(tier->run_bytes_added() == two.files);
+  CHECK(tier->rows_removed() == 0);
+  REQUIRE(tier->Compact().ok());
+  CHECK(tier->disk_use().level0 == 0);
+  CHECK(tier->disk_use().files < two.files);
+  CHECK(tier->Resume().ok());
+  RocksDiskUse large = two;
+  large.files = int64_t{1} << 40;
+  CHECK(large.MergeBytesMax(5) == large.merge);
+  CHECK(large.merge <= int64_t{4} << 30);
 }
 
 TEST_CASE("missing and lost databases are told apart from new ones") {

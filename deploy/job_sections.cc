@@ -371,7 +371,7 @@ JobKeys KeysOfServer(ParameterServiceOptions& options) {
            "survives the death of the process; machine: and the loss of power.")
       .OneOf({"none", "process", "machine"});
   keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB",
-                  "Budget of all that the store keeps in memory: 3/4 is for rows, 1/8 for what "
+                  "Budget of all that the store keeps in memory: about 3/4 of it rows, 1/8 what "
                   "is read from disk."},
                  [&options](const OptionValue& value) {
                    options.memory_bytes = std::get<int64_t>(value) << 20;

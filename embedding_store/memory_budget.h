@@ -1,6 +1,10 @@
 // How a store divides StoreOptions::memory_bytes among what it holds in memory. Why
 // these shares, and what was measured: docs/decisions/0004-budgets.md.
 //
+// First 8 MiB, or an eighth where that is less, go to what does not grow with the budget:
+// buffers of a flush and a merge, read-ahead, clients' windows (at most 0.7 MB), threads.
+// Of the others
+//
 //   rows      3/4    memory tier: rows and their index. Hard.
 //   cache     1/8    RocksDB's block cache, which also pays for indexes, filters, readers
 //                    of open files, files' metadata, filters being built and the memtable.
@@ -10,9 +14,8 @@
 //   segment   1/64   a log segment, which recovery reads as a whole.
 //   batch     1/256  what a thread keeps of one batch for the next.
 //
-// The rest, 1/16 and what a part leaves unused, is for what has no share of its own:
-// clients' windows (at most 0.7 MB), read-ahead and write buffers of a flush and a merge
-// (about 8 MB), batches being loaded, and what malloc holds free.
+// and the rest, 1/16 and what a part leaves unused, is for batches being loaded and for what
+// malloc holds free.
 #pragma once
 
 #include <cstdint>

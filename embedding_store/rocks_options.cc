@@ -9,10 +9,14 @@
 #include <rocksdb/write_buffer_manager.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
@@ -20,6 +24,8 @@
 
 namespace pagoda {
 namespace {
+
+namespace stdfs = std::filesystem;
 
 // Never written to but for the one that every database has.
 constexpr size_t kMemtableBytes = size_t{1} << 20;
@@ -34,6 +40,10 @@ constexpr int64_t kLargeRunBytes = int64_t{1} << 30;
 // that evicted rows give their room back.
 constexpr size_t kTombstoneWindow = 4096;
 constexpr size_t kTombstonesInWindow = 2048;
+
+// A merge that never gets room would never give any: after so long it goes on.
+constexpr int kRoomLooks = 500;
+constexpr auto kRoomLook = std::chrono::milliseconds(10);
 
 class Xxh3Generator final : public rocksdb::FileChecksumGenerator {
  public:
@@ -80,16 +90,43 @@ int CacheShardBits(int64_t cache_bytes) {
   return bits;
 }
 
-// Says when RocksDB has stopped.
-class StopListener final : public rocksdb::EventListener {
+// 0 when it is gone.
+int64_t FileBytes(const stdfs::path& path) {
+  std::error_code gone;
+  const auto bytes = stdfs::file_size(path, gone);
+  return gone ? 0 : static_cast<int64_t>(bytes);
+}
+
+class SignalListener final : public rocksdb::EventListener {
  public:
-  explicit StopListener(std::atomic<bool>* stopped) : stopped_(stopped) {}
+  explicit SignalListener(RocksSignals* signals) : signals_(signals) {}
+
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status*) override {
-    stopped_->store(true);
+    signals_->stopped.store(true);
+  }
+
+  // In the thread that is about to merge.
+  void OnCompactionBegin(rocksdb::DB* db, const rocksdb::CompactionJobInfo& merge) override {
+    const int64_t bytes_max = signals_->bytes_max.load();
+    if (bytes_max == 0) return;
+    int64_t input = 0;
+    for (const std::string& file : merge.input_files) input += FileBytes(file);
+    for (int i = 0; i < kRoomLooks; ++i) {
+      // What is there, which is more than what RocksDB says while old files are removed.
+      int64_t files = 0;
+      std::error_code gone;
+      for (auto entry = stdfs::directory_iterator(db->GetName(), gone);
+           !gone && entry != stdfs::directory_iterator(); entry.increment(gone)) {
+        files += FileBytes(entry->path());
+      }
+      if (files + input <= bytes_max) return;
+      RemoveObsoleteFiles(db);
+      std::this_thread::sleep_for(kRoomLook);
+    }
   }
 
  private:
-  std::atomic<bool>* const stopped_;
+  RocksSignals* const signals_;
 };
 
 rocksdb::BlockBasedTableOptions MakeTableOptions(const std::shared_ptr<rocksdb::Cache>& cache) {
@@ -152,11 +189,10 @@ rocksdb::Options MakeRocksOptions(const RocksSettings& settings) {
   o.table_factory.reset(rocksdb::NewBlockBasedTableFactory(MakeTableOptions(cache)));
   o.write_buffer_size = kMemtableBytes;  // Memtables stay empty: rows come as runs.
   o.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(4 * kMemtableBytes, cache);
-  // Larger runs: larger files, and a first level that holds some runs, so that rows are
-  // merged fewer times on their way down.
   o.target_file_size_base = RocksFileBytes(settings.run_bytes);
-  o.max_bytes_for_level_base =
-      std::max(uint64_t{512} << 20, uint64_t{4} * static_cast<uint64_t>(settings.run_bytes));
+  // Small: a flush may write far less than run_bytes, and four of them are merged with a
+  // whole level. RocksDB raises it by itself where runs are larger.
+  o.max_bytes_for_level_base = uint64_t{512} << 20;
   o.level0_file_num_compaction_trigger = 4;
   o.level_compaction_dynamic_level_bytes = true;
   o.max_compaction_bytes = kMergeFilesMax * o.target_file_size_base;
@@ -168,12 +204,17 @@ rocksdb::Options MakeRocksOptions(const RocksSettings& settings) {
       rocksdb::NewCompactOnDeletionCollectorFactory(kTombstoneWindow, kTombstonesInWindow));
   o.file_checksum_gen_factory = std::make_shared<Xxh3Factory>();
   o.info_log = std::make_shared<ErrorLogger>();
-  if (settings.stopped != nullptr) {
-    o.listeners.push_back(std::make_shared<StopListener>(settings.stopped));
+  if (settings.signals != nullptr) {
+    o.listeners.push_back(std::make_shared<SignalListener>(settings.signals));
   }
   o.stats_dump_period_sec = 0;
   o.stats_persist_period_sec = 0;
   return o;
+}
+
+void RemoveObsoleteFiles(rocksdb::DB* db) {
+  // Taking up deletions again looks through the directory.
+  if (db->DisableFileDeletions().ok()) (void)db->EnableFileDeletions(/*force=*/false);
 }
 
 }  // namespace pagoda

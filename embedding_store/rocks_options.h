@@ -2,6 +2,7 @@
 // Included only where RocksDB may be.
 #pragma once
 
+#include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/status.h>
@@ -24,17 +25,27 @@ inline constexpr uint64_t kMergeFilesMax = 16;
 // Of files but those that a flush writes, where one flush writes about `run_bytes`.
 uint64_t RocksFileBytes(int64_t run_bytes);
 
+// What the store and RocksDB's threads tell each other.
+struct RocksSignals {
+  // RocksDB has stopped its merges and writes because of an error, say a full disk.
+  std::atomic<bool> stopped{false};
+  // A merge waits, for a while, until its result has room within so many bytes of files:
+  // those that readers hold count until they are gone. 0: no limit.
+  std::atomic<int64_t> bytes_max{0};
+};
+
 struct RocksSettings {
   int64_t cache_bytes = 0;  // Blocks, indexes, filters, readers, memtable.
   int64_t run_bytes = 0;    // One flush writes about so much.
   bool create = false;
-  rocksdb::Env* env = nullptr;  // Null: RocksDB's own.
-  // Set when RocksDB stops its merges and writes because of an error, say a full disk.
-  // Must outlive the database.
-  std::atomic<bool>* stopped = nullptr;  // Null: nobody asks.
+  rocksdb::Env* env = nullptr;      // Null: RocksDB's own.
+  RocksSignals* signals = nullptr;  // Null: none. Must outlive the database.
 };
 
 rocksdb::Options MakeRocksOptions(const RocksSettings& settings);
+
+// Removes files that nobody needs any more; RocksDB itself may leave some for its next merge.
+void RemoveObsoleteFiles(rocksdb::DB* db);
 
 // DATA_LOSS, RESOURCE_EXHAUSTED, FAILED_PRECONDITION (locked), UNAVAILABLE or INTERNAL, naming
 // `action` and what RocksDB says.

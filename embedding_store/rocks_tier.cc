@@ -66,13 +66,13 @@ constexpr int kFillerNice = 10;
 constexpr size_t kFilterAhead = 8;
 
 rocksdb::Options OptionsOf(const RocksTierOptions& options, rocksdb::Env* env,
-                           std::atomic<bool>* stopped) {
+                           RocksSignals* signals) {
   RocksSettings settings;
   settings.cache_bytes = options.cache_bytes;
   settings.run_bytes = options.run_bytes;
   settings.create = options.create;
   settings.env = env;
-  settings.stopped = stopped;
+  settings.signals = signals;
   return MakeRocksOptions(settings);
 }
 
@@ -128,7 +128,7 @@ class RocksTierImpl final : public RocksTier {
       : options_(options),
         fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
         env_(std::move(env)),
-        rocks_options_(OptionsOf(options, env_.get(), &stopped_)) {
+        rocks_options_(OptionsOf(options, env_.get(), &signals_)) {
     if (options.filter_bytes > 0) filter_ = std::make_unique<RowFilter>(options.filter_bytes);
   }
   ~RocksTierImpl() override {
@@ -159,6 +159,7 @@ class RocksTierImpl final : public RocksTier {
   int64_t run_bytes_added() const override { return run_bytes_added_.load(); }
   int64_t rows_removed() const override { return rows_removed_.load(); }
   absl::Status Resume() override;
+  void SetBytesMax(int64_t bytes) override { signals_.bytes_max.store(bytes); }
   bool filter_is_complete() const override { return filter_complete_.load(); }
 
   // Rows that a run adds, before it is added, and removes.
@@ -189,7 +190,7 @@ class RocksTierImpl final : public RocksTier {
   const RocksTierOptions options_;
   FileSystem* const fs_;
   const std::shared_ptr<rocksdb::Env> env_;  // Null: RocksDB's own.
-  std::atomic<bool> stopped_{false};         // RocksDB has, because of an error.
+  RocksSignals signals_;
   const rocksdb::Options rocks_options_;
   std::unique_ptr<rocksdb::DB> db_;
   int next_run_ = 0;
@@ -452,7 +453,10 @@ absl::Status RocksTierImpl::ScanStates(uint32_t begin, uint32_t end, const Visit
 absl::Status RocksTierImpl::Compact() {
   rocksdb::CompactRangeOptions all;
   all.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-  return FromRocks(db_->CompactRange(all, nullptr, nullptr), "merging all runs");
+  const absl::Status merged =
+      FromRocks(db_->CompactRange(all, nullptr, nullptr), "merging all runs");
+  RemoveObsoleteFiles(db_.get());
+  return merged;
 }
 
 absl::StatusOr<std::unique_ptr<RocksTier::RunWriter>> RocksTierImpl::NewRun() {
@@ -460,14 +464,14 @@ absl::StatusOr<std::unique_ptr<RocksTier::RunWriter>> RocksTierImpl::NewRun() {
 }
 
 absl::Status RocksTierImpl::Resume() {
-  if (!stopped_.exchange(false)) return absl::OkStatus();
+  if (!signals_.stopped.exchange(false)) return absl::OkStatus();
   const absl::Status resumed = FromRocks(db_->Resume(), "going on after an error");
-  if (!resumed.ok()) stopped_.store(true);
+  if (!resumed.ok()) signals_.stopped.store(true);
   return resumed;
 }
 
 void RocksTierImpl::WaitForCompaction() {
-  for (int i = 0; i < kCompactionWaitSeconds * 100 && !stopped_.load(); ++i) {
+  for (int i = 0; i < kCompactionWaitSeconds * 100 && !signals_.stopped.load(); ++i) {
     std::string files = "0";
     db_->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &files);
     if (std::stoull(files) < kLevel0FilesMax) return;
@@ -493,7 +497,7 @@ RocksDiskUse RocksTierImpl::disk_use() const {
 
 absl::Status RocksTierImpl::AddRuns(const Runs& runs, const RocksMeta& meta) {
   // Asked without being told to: an error that nobody reported would end here, too.
-  stopped_.store(true);
+  signals_.stopped.store(true);
   PAGODA_RETURN_IF_ERROR(Resume());
   WaitForCompaction();
   rocksdb::IngestExternalFileArg run;

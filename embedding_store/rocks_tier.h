@@ -48,7 +48,7 @@ struct RocksTierOptions {
   // Blocks, indexes, filters, readers of files, and the memtable that stays empty.
   int64_t cache_bytes = int64_t{8} << 20;
   int64_t filter_bytes = 0;  // Of row_filter.h; 0: none.
-  int64_t run_bytes = 0;     // About as much as one flush writes; sizes files and levels.
+  int64_t run_bytes = 0;     // About as much as one flush writes; sizes files.
   bool read_only = false;    // Nothing in `directory` changes.
   bool create = false;       // Otherwise it must exist.
   // Carries out every change to files (rocks_file_system.h); nullptr: the real one.
@@ -134,6 +134,10 @@ class RocksTier {
   // Since opening: bytes of rows written to runs, and rows removed. Both only grow.
   virtual int64_t run_bytes_added() const = 0;
   virtual int64_t rows_removed() const = 0;
+
+  // Merges wait, up to seconds, for readers to let go of replaced files where files would
+  // otherwise take more than `bytes`. 0: no limit.
+  virtual void SetBytesMax(int64_t bytes) = 0;
 
   // After a full disk or another error of a merge RocksDB stops merging until it is told
   // to go on. Costs nothing when it has not stopped.

@@ -130,6 +130,10 @@ absl::Status ShardStore::OpenState() {
         absl::StrCat(options_.path, " holds no tables: its creation did not come to its end"));
   }
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
+  if (!exists && stored.empty() && options_.read_only) {
+    return absl::NotFoundError(
+        absl::StrCat(options_.path, " holds no store yet: its creation was cut short"));
+  }
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
   PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(shares_.rows));
   const RocksMeta meta = rocks_->meta();

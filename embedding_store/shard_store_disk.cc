@@ -2,6 +2,8 @@
 // store to go on: all unwritten rows as one more run, and the merge that follows, which
 // writes its result before it removes what went in. As long as pushes are refused before
 // that sum passes the budget, no flush and no merge passes it, and reads never need room.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -44,6 +46,9 @@ absl::Status ShardStore::SetDiskBytesMax(int64_t bytes) {
         absl::StrCat("the disk budget is ", bytes, " bytes, but must be >= 0"));
   }
   disk_bytes_max_.store(bytes);
+  std::shared_lock<std::shared_mutex> state(state_mutex_);
+  PAGODA_RETURN_IF_ERROR(closed_);
+  rocks_->SetBytesMax(bytes);
   return absl::OkStatus();
 }
 
@@ -57,6 +62,7 @@ absl::Status ShardStore::MergeForRoom() {
   PAGODA_RETURN_IF_ERROR(Flush());
   merged_run_bytes_ = rocks_->run_bytes_added();
   merged_removals_ = removals;
+  NoteDisk(MeasureDisk());  // The log is short now, which leaves the merge more.
   return rocks_->Compact();
 }
 
@@ -70,14 +76,16 @@ bool ShardStore::DiskHadRoom(int64_t record_bytes) {
 }
 
 void ShardStore::NoteDisk(const StoreDiskUse& use) {
-  disk_seen_ = {use.max, rocks_->run_bytes_added(),
-                use.log + 2 * RunBytes(memory_->unwritten_bytes()), use.max - use.needed()};
+  const int64_t run = RunBytes(memory_->unwritten_bytes());
+  rocks_->SetBytesMax(std::max<int64_t>(1, use.max - use.log));
+  disk_seen_ = {use.max, rocks_->run_bytes_added(), use.log + 2 * run, use.max - use.needed()};
 }
 
 absl::Status ShardStore::CheckDiskBudget(int64_t record_bytes) {
   if (disk_bytes_max_.load() == 0 || DiskHadRoom(record_bytes)) return absl::OkStatus();
   const auto fits = [&](const StoreDiskUse& use) { return use.needed() + record_bytes <= use.max; };
   StoreDiskUse use = MeasureDisk();
+  NoteDisk(use);
   if (!fits(use) && MergingMayHelp()) {
     const absl::Status merged = MergeForRoom();
     if (!merged.ok()) {

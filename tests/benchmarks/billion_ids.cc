@@ -446,5 +446,6 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   pagoda::TuneHeap();
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // It is watched for hours.
   return pagoda::Main(argc, argv);
 }

@@ -20,7 +20,7 @@ TEST_CASE("RocksDB's errors keep their words and get the store's codes") {
   CHECK(absl::IsInternal(FromRocks(Status::NotSupported("x"), "opening")));
 }
 
-TEST_CASE("files and levels grow with the runs") {
+TEST_CASE("files grow with the runs") {
   RocksSettings small;
   small.cache_bytes = 1 << 20;
   small.run_bytes = 1 << 20;
@@ -29,8 +29,7 @@ TEST_CASE("files and levels grow with the runs") {
   large.run_bytes = int64_t{4} << 30;
   const rocksdb::Options many = MakeRocksOptions(large);
   CHECK(few.target_file_size_base < many.target_file_size_base);
-  CHECK(few.max_bytes_for_level_base < many.max_bytes_for_level_base);
-  CHECK(many.max_bytes_for_level_base == uint64_t{16} << 30);
+  CHECK(many.max_compaction_bytes == kMergeFilesMax * many.target_file_size_base);
   CHECK(few.create_if_missing == false);
   CHECK(few.paranoid_checks);
 }

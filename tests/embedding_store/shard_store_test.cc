@@ -389,5 +389,16 @@ TEST_CASE("a lost registry or database is DATA_LOSS, not an empty store") {
   }
 }
 
+TEST_CASE("a store whose creation was cut short is none to read, and is made anew to write") {
+  ScratchDirectory scratch;
+  StoreOptions options = MakeStore(scratch / "store");
+  OpenStore(options).reset();
+  std::filesystem::remove_all(scratch / "store/state-000001/rocksdb");
+  options.read_only = true;
+  CHECK(absl::IsNotFound(EmbeddingStore::Open(options).status()));
+  options.read_only = false;
+  CHECK(OpenStore(options)->sequence() == 0);
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -223,7 +223,7 @@ class Load {
                                       ? world_->store->Push({&push, 1}, step, 1.0f)
                                       : world_->store->PushOnce(origin, {&push, 1}, step, 1.0f);
       if (settings_.disk_mb > 0 && absl::IsResourceExhausted(status)) {
-        ++refused_;
+        if (refused_++ == 0) std::printf("first refusal: %s\n", status.ToString().c_str());
         EvictSome(step);
         continue;
       }

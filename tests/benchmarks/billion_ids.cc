@@ -409,7 +409,7 @@ void FitDisk(Settings* settings) {
   if (static_cast<double>(settings->ids) * kDiskBytesPerId <= room) return;
   int64_t fits = 1;
   while (static_cast<double>(10 * fits) * kDiskBytesPerId <= room) fits *= 10;
-  std::printf("%ld ids need %.0f GB and the disk has %.0f GB free: %ld ids instead\n",
+  std::printf("%ld ids need %.1f GB and the disk has %.1f GB free: %ld ids instead\n",
               settings->ids, 1e-9 * static_cast<double>(settings->ids) * kDiskBytesPerId,
               1e-9 * room, fits);
   settings->ids = fits;

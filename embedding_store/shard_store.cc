@@ -29,9 +29,6 @@ int64_t CacheBytes(int64_t memory_bytes) {
   return memory_bytes / 8;
 }
 
-// Below this many rows waking other threads costs more than it saves.
-constexpr size_t kParallelRowsMin = 2048;
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EmbeddingStore>> EmbeddingStore::Open(const StoreOptions& options) {

@@ -170,7 +170,10 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
 absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
   std::unique_lock<std::shared_mutex> state(state_mutex_);
   return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
-    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll).status());
+    const auto run = [&](size_t count, const std::function<void(size_t)>& body) {
+      ForEach(count, kParallelRowsMin, body);
+    };
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll, run).status());
     return CopyShardCut(fs_, directory, prepared);
   });
 }

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "base/ids.h"
 #include "embedding_store/file_system.h"
+#include "embedding_store/run_parts.h"
 
 namespace pagoda {
 
@@ -33,8 +34,6 @@ class BulkSorter {
     size_t row_floats = 0;     // f32 values of a row.
     int64_t memory_bytes = 0;  // Of all buffers; each has room for one row at least.
   };
-  // Calls body(i) once for every i in [0, count), perhaps on several threads.
-  using RunParts = std::function<void(size_t count, const std::function<void(size_t)>& body)>;
   // A row in key order: `floats` [row_floats].
   using Visit = std::function<absl::Status(FeatureId id, const float* floats)>;
 

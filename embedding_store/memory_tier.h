@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -22,6 +21,7 @@
 #include "embedding_store/memory_partition.h"
 #include "embedding_store/row_catch_up.h"
 #include "embedding_store/row_format.h"
+#include "embedding_store/run_parts.h"
 
 namespace pagoda {
 
@@ -49,9 +49,6 @@ struct RowSource {
   const float* gradients = nullptr;  // or this: [n, dim].
 };
 
-// Calls body(i) once for every i in [0, count) in any order, perhaps on several threads.
-using RunParts = std::function<void(size_t count, const std::function<void(size_t)>& body)>;
-
 // A batch grouped by partition; within one, the order of the sources. Reusable.
 class RowBatch {
  public:
@@ -62,10 +59,10 @@ class RowBatch {
 
  private:
   friend class MemoryTier;
-  // A stretch of one source's ids: rows [begin, end), ids [at, ...) of the batch.
+  // A stretch of one source's ids.
   struct Part {
     const RowSource* source = nullptr;
-    size_t begin = 0, end = 0, at = 0;
+    size_t begin = 0, end = 0;
   };
 
   size_t size_ = 0;
@@ -73,7 +70,6 @@ class RowBatch {
   std::vector<Part> parts_;
   std::vector<size_t> next_;  // [parts, partitions]: where each part's next request goes.
   std::unique_ptr<RowRequest[]> requests_;
-  std::unique_ptr<uint64_t[]> mixed_;
   std::vector<size_t> begin_;
 };
 

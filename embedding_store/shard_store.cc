@@ -19,9 +19,6 @@ namespace {
 constexpr int64_t kLogBytesMin = int64_t{1} << 20;
 constexpr int64_t kSegmentBytesMax = int64_t{64} << 20;
 
-// Below this many rows waking other threads costs more than it saves.
-constexpr size_t kParallelRowsMin = 2048;
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EmbeddingStore>> EmbeddingStore::Open(const StoreOptions& options) {

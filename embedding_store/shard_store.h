@@ -135,11 +135,13 @@ class ShardStore final : public EmbeddingStore {
   absl::Status VisitRows(const VisitRow& visit);
   void FillInitial(const RowKey& key, char* row) const;  // A row that was never pushed.
   StoredRow ToStoredRow(const RowKey& key, const char* row) const;
+  // Below this many rows waking other threads costs more than it saves.
+  static constexpr size_t kParallelRowsMin = 2048;
   // Runs body(0 .. count - 1), on the pool's threads where `rows` are many and it is free.
   void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) const;
 
   // shard_store_batch.cc
-  bool GradientsAreFinite(std::span<const float> gradients, size_t rows) const;
+  absl::Status CheckGradients(std::span<const StorePush> pushes) const;
   void GroupRows(std::span<const RowSource> sources, RowBatch* batch) const;
   absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
                          float learning_rate_factor) const;

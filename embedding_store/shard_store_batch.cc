@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/finite.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_store.h"
 #include "embedding_store/sparse_optimizer.h"
@@ -106,14 +105,26 @@ void ShardStore::GroupRows(std::span<const RowSource> sources, RowBatch* batch) 
   });
 }
 
-bool ShardStore::GradientsAreFinite(std::span<const float> gradients, size_t rows) const {
-  std::atomic<bool> finite{true};
-  ForEach((gradients.size() + kFinitePart - 1) / kFinitePart, rows, [&](size_t part) {
-    const size_t begin = part * kFinitePart;
-    const size_t count = std::min(kFinitePart, gradients.size() - begin);
-    if (!AllFinite(gradients.subspan(begin, count))) finite.store(false);
-  });
-  return finite.load();
+absl::Status ShardStore::CheckGradients(std::span<const StorePush> pushes) const {
+  for (const StorePush& push : pushes) {
+    const std::span<const float> gradients = push.gradients;
+    std::atomic<bool> finite{true};
+    const size_t parts = (gradients.size() + kFinitePart - 1) / kFinitePart;
+    ForEach(parts, push.ids.size(), [&](size_t part) {
+      const size_t begin = part * kFinitePart;
+      const size_t count = std::min(kFinitePart, gradients.size() - begin);
+      if (!GradientsAreFinite(gradients.subspan(begin, count))) finite.store(false);
+    });
+    if (finite.load()) continue;
+    const Table& table = *tables_[push.table];
+    const auto dim = static_cast<size_t>(table.shape.dim);
+    size_t bad = 0;
+    while (std::isfinite(gradients[bad])) ++bad;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
+        bad % dim, " is ", gradients[bad], ", which is not finite"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
@@ -142,12 +153,6 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
           "table \"", table.options.name, "\": ", push.ids.size(), " ids of dim ", dim, " need ",
           push.ids.size() * dim, " gradient values, but there are ", push.gradients.size()));
     }
-    if (GradientsAreFinite(push.gradients, push.ids.size())) continue;
-    size_t bad = 0;
-    while (std::isfinite(push.gradients[bad])) ++bad;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
-        bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
   return CheckExactPush(pushes, step, learning_rate_factor);
 }
@@ -212,6 +217,12 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   }
   GroupRows(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  // The last check, because it leaves the gradients in the processor's cache: log and
+  // update read them next.
+  if (absl::Status good = CheckGradients(pushes); !good.ok()) {
+    UnpinRows(push_batch_);
+    return good;
+  }
   PAGODA_RETURN_IF_ERROR(RefuseRows(&record, &sources));
   if (options_.durability != Durability::kNone) {
     const absl::Status logged = log_->Append(record);
@@ -367,8 +378,11 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
     update.rounding = table.rounding_key;
     update.rows = &table.rows;
   }
-  ForEach(memory_->num_partitions(), batch.size(),
-          [&](size_t p) { memory_->Apply(batch, p, record.sequence, record.step, updates); });
+  // Those pinned last first: most of their slots are still in the processor's cache.
+  const size_t last = memory_->num_partitions() - 1;
+  ForEach(memory_->num_partitions(), batch.size(), [&](size_t p) {
+    memory_->Apply(batch, last - p, record.sequence, record.step, updates);
+  });
 }
 
 ShardStore::LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {

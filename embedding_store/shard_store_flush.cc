@@ -178,7 +178,10 @@ absl::Status ShardStore::Restore(const std::string& directory, const std::string
   std::unique_lock<std::shared_mutex> state(state_mutex_);
   --excluding_;
   return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
-    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll).status());
+    const auto run = [&](size_t count, const std::function<void(size_t)>& body) {
+      ForEach(count, kParallelRowsMin, body);
+    };
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll, run).status());
     return CopyShardCut(fs_, directory, prepared);
   });
 }

@@ -1,6 +1,7 @@
 #include "embedding_store/sparse_optimizer.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "base/hash.h"
@@ -74,6 +75,16 @@ void GroupFtrlRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
   for (size_t i = 0; i < count; ++i) {
     UpdateRowGroupFtrl(s, dim, gradients[i], rows[i], rows[i] + dim);
   }
+}
+
+PAGODA_EACH_VECTOR_WIDTH
+bool AllAreFinite(const float* values, size_t count) {
+  constexpr uint32_t kExponentBits = 0x7f800000U;
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bad |= (std::bit_cast<uint32_t>(values[i]) & kExponentBits) == kExponentBits ? 1U : 0U;
+  }
+  return bad == 0;
 }
 
 PAGODA_EACH_VECTOR_WIDTH
@@ -157,6 +168,10 @@ RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, f
   s.clip_norm = options.clip_norm;
   s.clip_value = options.clip_value;
   return s;
+}
+
+bool GradientsAreFinite(std::span<const float> gradients) {
+  return AllAreFinite(gradients.data(), gradients.size());
 }
 
 void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int64_t dim,

@@ -37,6 +37,9 @@ float LearningRateAt(const SparseOptimizerOptions& options, Step step);
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,
                                         float learning_rate_factor, Step step = 0);
 
+// AllFinite (base/finite.h) with the widest vectors of this processor.
+bool GradientsAreFinite(std::span<const float> gradients);
+
 // One step for each of rows[i] with gradients[i] [dim], clipped first as the settings
 // ask. Rows must be distinct.
 //   REQUIRES: rows.size() == gradients.size().

@@ -50,6 +50,10 @@ std::vector<TableOptions> Tables() {
   tables[8].optimizer.exact = true;
   tables[8].optimizer.weight_decay = 0.25f;
   tables.push_back(Table("grown", 2, Kind::kSgd));
+  tables.push_back(Table("admits", 2, Kind::kAdagrad));
+  tables.back().admission.kind = AdmissionKind::kFrequency;
+  tables.back().admission.count = 2;
+  tables.back().admission.sketch_mib = 1;
   return tables;
 }
 

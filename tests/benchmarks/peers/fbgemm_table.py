@@ -2,7 +2,7 @@
 """Rows a second of FBGEMM's CPU table (SplitTableBatchedEmbeddingBagsCodegen) for the work
 that store_bench's section hot does: pull, pool and update.
 
-  python3 -m venv .venv && .venv/bin/pip install torch fbgemm-gpu-cpu numpy
+  python3 -m venv .venv && .venv/bin/pip install torch==2.14.1 fbgemm-gpu-cpu==1.9.0 numpy
   .venv/bin/python tests/benchmarks/peers/fbgemm_table.py [--rows N] [--threads N]
 
 The versions of torch and fbgemm-gpu-cpu must belong together. A pull is bags of one id; a

@@ -385,7 +385,7 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
   });
 }
 
-ShardStore::LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {
+LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {
   const auto order = [](const RowKey& key) { return uint64_t{key.bucket} << 32 | key.table; };
   std::sort(wanted->begin(), wanted->end(), [&](const auto& a, const auto& b) {
     const uint64_t order_a = order(a.first);

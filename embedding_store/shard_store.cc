@@ -122,10 +122,6 @@ absl::Status ShardStore::OpenState() {
   rocks_options.file_system = options_.file_system;
   PAGODA_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(rocks_options.directory + "/CURRENT"));
   // Without a table there never was a row: a crash during creation, not a loss.
-  if (!exists && stored.empty() && options_.read_only) {
-    return absl::NotFoundError(
-        absl::StrCat(options_.path, " holds no tables: its creation did not come to its end"));
-  }
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
   if (!exists && stored.empty() && options_.read_only) {
     return absl::NotFoundError(

@@ -11,6 +11,7 @@
 #include "deploy/npy_rows.h"
 #include "deploy/stored_rows.h"
 #include "embedding_store/embedding_store.h"
+#include "server/data_directory.h"
 
 namespace pagoda {
 namespace {
@@ -24,6 +25,17 @@ absl::StatusOr<uint32_t> FindTable(const std::vector<TableOptions>& tables, cons
     absl::StrAppend(&names, names.empty() ? "" : ", ", tables[t].name);
   }
   return absl::NotFoundError(absl::StrCat(path, " has no table '", name, "'; tables: ", names));
+}
+
+// Rows go to the servers by the order of the directories.
+absl::Status CheckShard(const std::string& path, const ShardPlace& expected) {
+  PAGODA_ASSIGN_OR_RETURN(const DataDirectory directory, DataDirectory::Open(path, true));
+  PAGODA_ASSIGN_OR_RETURN(const std::optional<ShardPlace> place, directory.ReadShardPlace());
+  if (!place || *place == expected) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, " is shard ", place->shard, " of ", place->num_shards,
+                   ", but is given as ", expected.shard, " of ", expected.num_shards,
+                   ": name the directories of all of the job's servers in their order"));
 }
 
 }  // namespace
@@ -41,6 +53,9 @@ absl::StatusOr<int> RunTableLoad(const TableLoadArguments& arguments) {
   const auto num_shards = static_cast<uint32_t>(directories.size());
   const auto begin = std::chrono::steady_clock::now();
   BulkLoadResult all;
+  for (uint32_t shard = 0; shard < num_shards; ++shard) {
+    PAGODA_RETURN_IF_ERROR(CheckShard(arguments.paths[shard], {shard, num_shards}));
+  }
   for (uint32_t shard = 0; shard < num_shards; ++shard) {
     StoreOptions options;
     options.evicts_by_policy = false;

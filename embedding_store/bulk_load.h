@@ -6,7 +6,8 @@
 //
 // Rows come in any order; the store sorts them (bulk_sorter.h) and adds them to RocksDB as
 // sorted files in one atomic step, past log and memtable: a kill leaves all rows of a load
-// or none, and pulls see all or none.
+// or none, and pulls see all or none. A load needs room on disk for its rows twice, whatever
+// StoreOptions::disk_bytes_max says: that holds pushes up afterwards.
 #pragma once
 
 #include <cstdint>

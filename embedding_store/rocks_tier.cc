@@ -62,6 +62,8 @@ constexpr int kCompactionWaitSeconds = 120;
 // Filling the filter may take what nobody else wants.
 constexpr int kFillerNice = 10;
 
+constexpr uint32_t kFilterBuckets = kNumBuckets / 64;
+
 // How many keys ahead the filter's blocks are fetched.
 constexpr size_t kFilterAhead = 8;
 
@@ -340,11 +342,16 @@ void RocksTierImpl::StartFilter() {
   // Runs added meanwhile enter their rows themselves.
   filter_filler_ = std::thread([this] {
     (void)::setpriority(PRIO_PROCESS, 0, kFillerNice);  // Of this thread alone.
-    const absl::Status scanned =
-        ScanBuckets(0, kNumBuckets, [this](const RowKey& key, absl::string_view) {
-          filter_->Add(key);
-          return !closing_.load(std::memory_order_relaxed);
-        });
+    // Some buckets at a time: files that a merge replaces meanwhile stay no longer than one.
+    absl::Status scanned;
+    for (uint32_t begin = 0; begin < kNumBuckets && scanned.ok(); begin += kFilterBuckets) {
+      scanned =
+          ScanBuckets(begin, begin + kFilterBuckets, [this](const RowKey& key, absl::string_view) {
+            filter_->Add(key);
+            return !closing_.load(std::memory_order_relaxed);
+          });
+      if (closing_.load()) break;
+    }
     if (scanned.ok() && !closing_.load()) filter_complete_.store(true);
     if (!scanned.ok()) {
       PAGODA_LOG_WARNING("{}: reads are not screened for rows that are absent: {}",

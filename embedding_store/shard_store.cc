@@ -104,6 +104,9 @@ void ShardStore::CloseState() {
   rocks_.reset();
   tables_.clear();
   windows_.Clear();
+  // Counters of a tier that is gone.
+  disk_seen_ = DiskSeen();
+  merged_run_bytes_ = merged_removals_ = -1;
 }
 
 absl::Status ShardStore::OpenState() {
@@ -128,6 +131,7 @@ absl::Status ShardStore::OpenState() {
         absl::StrCat(options_.path, " holds no store yet: its creation was cut short"));
   }
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
+  rocks_->SetBytesMax(disk_bytes_max_.load());
   PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(shares_.rows));
   const RocksMeta meta = rocks_->meta();
   if (meta.rows.size() > stored.size()) {

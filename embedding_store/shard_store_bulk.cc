@@ -48,6 +48,11 @@ absl::Status CheckRows(const TableOptions& table, const RowShape& shape, const R
   if (!rows.slots.empty() && rows.slots.size() != n * slot_dim) {
     return wrong_size("slots", slot_dim, rows.slots.size());
   }
+  if (IsFtrl(table.optimizer.kind) && rows.slots.empty() && !table.frozen) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "table \"", table.name, "\": rows of ", SparseOptimizerName(table.optimizer.kind),
+        " are loaded with their slots, which its weights are made of"));
+  }
   if (!AllFinite(rows.weights)) return NotFinite(table, rows, rows.weights, "weight");
   if (!AllFinite(rows.slots)) return NotFinite(table, rows, rows.slots, "slot");
   return absl::OkStatus();
@@ -86,7 +91,8 @@ absl::StatusOr<BulkLoadResult> ShardStore::BulkLoad(uint32_t table, Step step,
     meta.steps = EncodeSteps(sequence);
   }
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<RocksTier::RunWriter> run, rocks_->NewRun());
-  const RowHeader header{sequence, LoadedStep(*tables_[table], step), 0};
+  // As a row that was pushed to once: eviction by few updates is not for what was loaded.
+  const RowHeader header{sequence, LoadedStep(*tables_[table], step), 1};
   PAGODA_ASSIGN_OR_RETURN(result.replaced, WriteLoadedRows(table, header, sorter.get(), run.get()));
   const uint64_t added = result.rows - result.replaced;
   meta.rows[table] += added;
@@ -165,6 +171,8 @@ absl::StatusOr<uint64_t> ShardStore::WriteLoadedRows(uint32_t table, const RowHe
   uint64_t replaced = 0;
   bool first = true;
   FeatureId last = 0;
+  const bool counts_steps =
+      tables_[table]->catch_up != nullptr && IsAdam(tables_[table]->options.optimizer.kind);
   const auto write = [&](FeatureId id, const float* values) -> absl::Status {
     if (!first && id == last) {
       return absl::InvalidArgumentError(absl::StrCat("table \"", tables_[table]->options.name,
@@ -174,6 +182,8 @@ absl::StatusOr<uint64_t> ShardStore::WriteLoadedRows(uint32_t table, const RowHe
     last = id;
     const RowKey key = RowKey::Of(table, id);
     std::memcpy(floats.data(), values, given * sizeof(float));
+    // An exact table's row has taken all of its steps; the last slot counts them.
+    if (counts_steps) floats.back() = static_cast<float>(header.last_step);
     StoreRowNearest(shape, floats.data(), row);
     if (shape.int8_on_disk) {
       RoundToInt8(FloatsOf(row), shape.dim,

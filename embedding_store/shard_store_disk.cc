@@ -77,13 +77,16 @@ bool ShardStore::DiskHadRoom(int64_t record_bytes) {
 
 void ShardStore::NoteDisk(const StoreDiskUse& use) {
   const int64_t run = RunBytes(memory_->unwritten_bytes());
-  rocks_->SetBytesMax(std::max<int64_t>(1, use.max - use.log));
+  rocks_->SetBytesMax(use.max == 0 ? 0 : std::max<int64_t>(1, use.max - use.log));
   disk_seen_ = {use.max, rocks_->run_bytes_added(), use.log + 2 * run, use.max - use.needed()};
 }
 
 absl::Status ShardStore::CheckDiskBudget(int64_t record_bytes) {
   if (disk_bytes_max_.load() == 0 || DiskHadRoom(record_bytes)) return absl::OkStatus();
-  const auto fits = [&](const StoreDiskUse& use) { return use.needed() + record_bytes <= use.max; };
+  // The budget may be taken away while rows are merged.
+  const auto fits = [&](const StoreDiskUse& use) {
+    return use.max == 0 || use.needed() + record_bytes <= use.max;
+  };
   StoreDiskUse use = MeasureDisk();
   NoteDisk(use);
   if (!fits(use) && MergingMayHelp()) {

@@ -71,6 +71,7 @@ void ShardStore::EvictDue(uint32_t table, const EvictionRule& rule, EvictionCloc
   clock->not_before = end + (end - begin);
   if (!result.ok()) {
     clock->not_before = end + kRetryAfter;
+    clock->unfinished = true;
     PAGODA_LOG_WARNING("{}: evicting rows of table \"{}\" failed, trying again: {}", options_.path,
                        name, std::string(result.status().message()));
     return;

@@ -302,6 +302,40 @@ TEST_CASE("rows loaded into int8 and exact tables that nobody pushed to open aga
   }
 }
 
+TEST_CASE("what slots mean to an optimizer holds for loaded rows") {
+  ScratchDirectory scratch;
+  TableOptions exact = MakeTable("exact", 3, Kind::kAdam);
+  exact.optimizer.exact = true;
+  const TableOptions ftrl = MakeTable("ftrl", 2, Kind::kFtrl);
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  OpenTableOf(*store, exact);
+  OpenTableOf(*store, ftrl);
+  const std::vector<FeatureId> other = {77777};
+  const std::vector<float> gradient = {0.5f, 0.5f, 0.5f};
+  for (Step step = 1; step <= 20; ++step) {
+    const StorePush push{0, other, gradient};
+    REQUIRE(store->Push({&push, 1}, step, 1.0f).ok());
+  }
+  REQUIRE(LoadAll(*store, 0, MakeInput(exact, 10, 1)).ok());
+  // The row counts the table's steps, also when the very next one touches it.
+  const std::vector<FeatureId> loaded = {4};
+  const StorePush push{0, loaded, gradient};
+  REQUIRE(store->Push({&push, 1}, 21, 1.0f).ok());
+  const auto row = store->Get(0, 4);
+  REQUIRE(row.ok());
+  CHECK(row->slots.back() == 21.0f);
+  const double m = 0.1 * 0.5 / (1 - std::pow(0.9, 21));
+  const double v = 0.001 * 0.25 / (1 - std::pow(0.999, 21));
+  const double moved = exact.optimizer.learning_rate * m / std::sqrt(v);
+  // Weights below 2^15 are multiples of 2^-9 at the coarsest.
+  CHECK(std::fabs(ValueOf(1, 4, 0) - row->weights[0] - moved) <= 0.01);
+
+  const absl::Status refused = LoadAll(*store, 1, MakeInput(ftrl, 10, 1)).status();
+  CHECK(absl::IsInvalidArgument(refused));
+  CHECK(refused.message().find("loaded with their slots") != absl::string_view::npos);
+  CHECK(LoadAll(*store, 1, MakeInput(ftrl, 10, 1, true)).ok());
+}
+
 TEST_CASE("a process that dies in a load leaves all of it or nothing") {
   const auto durability = GENERATE(Durability::kProcess, Durability::kMachine);
   const bool power = GENERATE(false, true);

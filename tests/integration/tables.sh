@@ -87,5 +87,8 @@ says load-again ', 1000 of them were stored before$'
 grep -q '^weights 11 11.125' "$SCRATCH/row" || fail "row 77 is not as it was loaded: $(cat "$SCRATCH/row")"
 run load-narrow 1 load "$SCRATCH/narrow.npy"
 says load-narrow 'narrow.npy: shape \(1000, 1\) instead of \(1000, '
+run load-swapped 1 "$PAGODA" table load occupation "$SCRATCH/out/server-1" "$SCRATCH/out/server-0" \
+  --ids "$SCRATCH/ids.npy" --weights "$SCRATCH/weights.npy"
+says load-swapped 'server-1 is shard 1 of 2, but is given as 0 of 2'
 run load-cut 1 "$PAGODA" table load occupation "$new" --ids "$SCRATCH/ids.npy" --weights "$SCRATCH/weights.npy"
 echo "rows on disk are as every command says"

@@ -131,7 +131,6 @@ absl::Status ShardStore::OpenState() {
         absl::StrCat(options_.path, " holds no store yet: its creation was cut short"));
   }
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
-  rocks_->SetBytesMax(disk_bytes_max_.load());
   PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(shares_.rows));
   const RocksMeta meta = rocks_->meta();
   if (meta.rows.size() > stored.size()) {

@@ -7,7 +7,7 @@
 namespace pagoda {
 namespace {
 
-constexpr int64_t kFixedBytes = int64_t{8} << 20;
+constexpr int64_t kFixedBytes = int64_t{10} << 20;
 
 }  // namespace
 

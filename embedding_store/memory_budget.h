@@ -1,7 +1,7 @@
 // How a store divides StoreOptions::memory_bytes among what it holds in memory. Why
 // these shares, and what was measured: docs/decisions/0004-budgets.md.
 //
-// First 8 MiB, or an eighth where that is less, go to what does not grow with the budget:
+// First 10 MiB, or an eighth where that is less, go to what does not grow with the budget:
 // buffers of a flush and a merge, read-ahead, clients' windows (at most 0.7 MB), threads.
 // Of the others
 //

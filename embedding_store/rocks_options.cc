@@ -14,6 +14,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -105,14 +106,28 @@ class SignalListener final : public rocksdb::EventListener {
     signals_->stopped.store(true);
   }
 
+  void OnCompactionCompleted(rocksdb::DB*, const rocksdb::CompactionJobInfo& merge) override {
+    const std::set<std::string> kept(merge.output_files.begin(), merge.output_files.end());
+    for (const std::string& file : merge.input_files) {
+      if (kept.contains(file)) continue;  // Moved to another level.
+      const std::string path = std::string(stdfs::path(file).lexically_normal());
+      signals_->replaced.Add(path, FileBytes(path));
+      if (FileBytes(path) == 0) signals_->replaced.Remove(path);  // Gone before it was added.
+    }
+  }
+
+  void OnTableFileDeleted(const rocksdb::TableFileDeletionInfo& file) override {
+    if (!file.status.ok()) return;
+    signals_->replaced.Remove(std::string(stdfs::path(file.file_path).lexically_normal()));
+  }
+
   // In the thread that is about to merge.
   void OnCompactionBegin(rocksdb::DB* db, const rocksdb::CompactionJobInfo& merge) override {
     const int64_t bytes_max = signals_->bytes_max.load();
     if (bytes_max == 0) return;
     int64_t input = 0;
     for (const std::string& file : merge.input_files) input += FileBytes(file);
-    for (int i = 0; i < kRoomLooks; ++i) {
-      // What is there, which is more than what RocksDB says while old files are removed.
+    for (int i = 0; i < kRoomLooks && signals_->replaced.bytes() > 0; ++i) {
       int64_t files = 0;
       std::error_code gone;
       for (auto entry = stdfs::directory_iterator(db->GetName(), gone);
@@ -156,6 +171,24 @@ rocksdb::BlockBasedTableOptions MakeTableOptions(const std::shared_ptr<rocksdb::
 }
 
 }  // namespace
+
+void ReplacedFiles::Add(const std::string& path, int64_t bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (files_.emplace(path, bytes).second) bytes_ += bytes;
+}
+
+void ReplacedFiles::Remove(const std::string& path) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = files_.find(path);
+  if (found == files_.end()) return;
+  bytes_ -= found->second;
+  files_.erase(found);
+}
+
+int64_t ReplacedFiles::bytes() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return bytes_;
+}
 
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view action) {
   if (status.ok()) return absl::OkStatus();

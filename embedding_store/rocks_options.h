@@ -9,6 +9,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -25,13 +28,29 @@ inline constexpr uint64_t kMergeFilesMax = 16;
 // Of files but those that a flush writes, where one flush writes about `run_bytes`.
 uint64_t RocksFileBytes(int64_t run_bytes);
 
+// Files that a merge has replaced and that are still there, because a reader holds them or
+// RocksDB has not come to it.
+// Threads: any method, any thread.
+class ReplacedFiles {
+ public:
+  void Add(const std::string& path, int64_t bytes);
+  void Remove(const std::string& path);
+  int64_t bytes() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, int64_t> files_;
+  int64_t bytes_ = 0;
+};
+
 // What the store and RocksDB's threads tell each other.
 struct RocksSignals {
   // RocksDB has stopped its merges and writes because of an error, say a full disk.
   std::atomic<bool> stopped{false};
-  // A merge waits, for a while, until its result has room within so many bytes of files:
-  // those that readers hold count until they are gone. 0: no limit.
+  // A merge waits, for a while, until its result has room within so many bytes of files
+  // or no replaced file is left. 0: no limit.
   std::atomic<int64_t> bytes_max{0};
+  ReplacedFiles replaced;
 };
 
 struct RocksSettings {

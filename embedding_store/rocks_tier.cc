@@ -158,6 +158,7 @@ class RocksTierImpl final : public RocksTier {
     return static_cast<int64_t>(bytes);
   }
   RocksDiskUse disk_use() const override;
+  void RemoveReplaced() override { RemoveObsoleteFiles(db_.get()); }
   int64_t run_bytes_added() const override { return run_bytes_added_.load(); }
   int64_t rows_removed() const override { return rows_removed_.load(); }
   absl::Status Resume() override;
@@ -488,7 +489,10 @@ void RocksTierImpl::WaitForCompaction() {
 
 RocksDiskUse RocksTierImpl::disk_use() const {
   RocksDiskUse use;
-  use.files = bytes_on_disk();
+  uint64_t live = 0;
+  db_->GetIntProperty(rocksdb::DB::Properties::kLiveSstFilesSize, &live);
+  use.files = static_cast<int64_t>(live);
+  use.replaced = signals_.replaced.bytes();
   use.merge = static_cast<int64_t>(kMergeFilesMax * rocks_options_.target_file_size_base);
   rocksdb::ColumnFamilyMetaData levels;
   db_->GetColumnFamilyMetaData(&levels);

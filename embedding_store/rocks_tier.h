@@ -57,10 +57,11 @@ struct RocksTierOptions {
 
 // Bytes of files with rows, as of now.
 struct RocksDiskUse {
-  int64_t files = 0;
-  int64_t level0 = 0;  // Of these: runs not yet merged.
-  int64_t below = 0;   // Of these: the level that runs are merged into next.
-  int64_t merge = 0;   // What a merge of other levels takes in at most.
+  int64_t files = 0;     // With the rows as they are.
+  int64_t replaced = 0;  // Beside them: replaced by a merge, but not yet removed.
+  int64_t level0 = 0;    // Of these: runs not yet merged.
+  int64_t below = 0;     // Of these: the level that runs are merged into next.
+  int64_t merge = 0;     // What a merge of other levels takes in at most.
 
   // At most what a merge takes for a while, with `run_bytes` more in level 0.
   int64_t MergeBytesMax(int64_t run_bytes) const;
@@ -131,12 +132,14 @@ class RocksTier {
 
   virtual int64_t bytes_on_disk() const = 0;
   virtual RocksDiskUse disk_use() const = 0;
+  // Removes those replaced files that no reader holds.
+  virtual void RemoveReplaced() = 0;
   // Since opening: bytes of rows written to runs, and rows removed. Both only grow.
   virtual int64_t run_bytes_added() const = 0;
   virtual int64_t rows_removed() const = 0;
 
-  // Merges wait, up to seconds, for readers to let go of replaced files where files would
-  // otherwise take more than `bytes`. 0: no limit.
+  // Merges wait, up to seconds, for replaced files to go where files would otherwise take
+  // more than `bytes`. 0: no limit.
   virtual void SetBytesMax(int64_t bytes) = 0;
 
   // After a full disk or another error of a merge RocksDB stops merging until it is told

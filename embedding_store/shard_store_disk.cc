@@ -27,7 +27,7 @@ StoreDiskUse ShardStore::MeasureDisk() const {
   const RocksDiskUse rocks = rocks_->disk_use();
   const int64_t run = RunBytes(memory_->unwritten_bytes());
   StoreDiskUse use;
-  use.rows = rocks.files;
+  use.rows = rocks.files + rocks.replaced;
   use.log = log_ != nullptr ? log_->bytes() : 0;
   use.reserved = run + rocks.MergeBytesMax(run);
   use.max = disk_bytes_max_.load();
@@ -77,8 +77,11 @@ bool ShardStore::DiskHadRoom(int64_t record_bytes) {
 
 void ShardStore::NoteDisk(const StoreDiskUse& use) {
   const int64_t run = RunBytes(memory_->unwritten_bytes());
-  rocks_->SetBytesMax(use.max == 0 ? 0 : std::max<int64_t>(1, use.max - use.log));
-  disk_seen_ = {use.max, rocks_->run_bytes_added(), use.log + 2 * run, use.max - use.needed()};
+  const int64_t room = use.max - use.needed();
+  // A merge leaves room for the next flush, and what may be pushed unseen before it.
+  const int64_t unseen = std::clamp<int64_t>(room, 0, options_.memory_bytes);
+  rocks_->SetBytesMax(use.max == 0 ? 0 : std::max<int64_t>(1, use.max - use.log - run - unseen));
+  disk_seen_ = {use.max, rocks_->run_bytes_added(), use.log + 2 * run, room};
 }
 
 absl::Status ShardStore::CheckDiskBudget(int64_t record_bytes) {
@@ -88,6 +91,10 @@ absl::Status ShardStore::CheckDiskBudget(int64_t record_bytes) {
     return use.max == 0 || use.needed() + record_bytes <= use.max;
   };
   StoreDiskUse use = MeasureDisk();
+  if (!fits(use)) {
+    rocks_->RemoveReplaced();
+    use = MeasureDisk();
+  }
   NoteDisk(use);
   if (!fits(use) && MergingMayHelp()) {
     const absl::Status merged = MergeForRoom();

@@ -40,6 +40,7 @@
 #include "base/random.h"
 #include "base/thread_pool.h"
 #include "embedding_store/embedding_store.h"
+#include "tests/embedding_store/resource_watch.h"
 
 namespace pagoda {
 namespace {
@@ -102,47 +103,6 @@ double ProcNumber(const char* file, const std::string& name) {
 double BytesWritten() {
   return ProcNumber("/proc/self/io", "write_bytes");
 }
-
-double ResidentBytes() {
-  return 1024 *
-         (ProcNumber("/proc/self/status", "RssAnon") + ProcNumber("/proc/self/status", "RssShmem"));
-}
-
-double BytesUnder(const std::string& path) {
-  double bytes = 0;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(path, ignored)) {
-    std::error_code gone;
-    const auto size = entry.is_regular_file(gone) ? entry.file_size(gone) : 0;
-    if (!gone) bytes += static_cast<double>(size);
-  }
-  return bytes;
-}
-
-// Looks every second at what the store takes, and keeps the most.
-class PeakWatch {
- public:
-  explicit PeakWatch(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
-  ~PeakWatch() {
-    stop_ = true;
-    thread_.join();
-  }
-  double disk() const { return disk_; }
-  double resident() const { return resident_; }
-
- private:
-  void Run() {
-    while (!stop_) {
-      disk_ = std::max(disk_.load(), BytesUnder(path_));
-      resident_ = std::max(resident_.load(), ResidentBytes());
-      std::this_thread::sleep_for(std::chrono::seconds(1));
-    }
-  }
-  const std::string path_;
-  std::atomic<bool> stop_{false};
-  std::atomic<double> disk_{0}, resident_{0};
-  std::thread thread_;
-};
 
 // Rank of a Zipf law over [0, ids), by inverting the integral of x^-s: ranks are whole
 // parts, so the head is a little flatter than the law's.
@@ -235,7 +195,7 @@ class Run {
         last = Now();
         std::printf("  %ld of %ld ids, %.0f rows/s, %.1f GB on disk\n", end, settings_.ids,
                     static_cast<double>(end - first * settings_.batch) / (last - begin),
-                    1e-9 * BytesUnder(settings_.path));
+                    1e-9 * static_cast<double>(DirectoryBytes(settings_.path)));
         std::fflush(stdout);
       }
     }
@@ -362,7 +322,7 @@ void KillAndReopen(const Settings& settings, char** argv, Run& run) {
     std::fprintf(stderr, "billion_ids: the child ended by itself\n");
     std::exit(1);
   }
-  const double log = BytesUnder(settings.path + "/store/state-000001/log");
+  const auto log = static_cast<double>(DirectoryBytes(settings.path + "/store/state-000001/log"));
   run.Open();
   std::printf("| reopen after kill -9 | %.1f s, %.0f MB of log |\n", run.open_seconds(),
               1e-6 * log);
@@ -405,7 +365,7 @@ Settings Parse(int argc, char** argv) {
 void FitDisk(Settings* settings) {
   std::filesystem::create_directories(settings->path);
   const double room = static_cast<double>(std::filesystem::space(settings->path).available) +
-                      BytesUnder(settings->path);
+                      static_cast<double>(DirectoryBytes(settings->path));
   if (static_cast<double>(settings->ids) * kDiskBytesPerId <= room) return;
   int64_t fits = 1;
   while (static_cast<double>(10 * fits) * kDiskBytesPerId <= room) fits *= 10;
@@ -424,7 +384,7 @@ int Main(int argc, char** argv) {
   std::fflush(stdout);
   bool met = false;
   {
-    PeakWatch peak(settings.path);
+    const ResourceWatch peak(settings.path, 1000);
     Run run(settings);
     run.Open();
     run.Create();
@@ -434,8 +394,10 @@ int Main(int argc, char** argv) {
     run.Cut("cut-trained");
     met = run.Meets();
     KillAndReopen(settings, argv, run);
-    std::printf("| peak on disk, a cut included | %.1f GB |\n", 1e-9 * peak.disk());
-    std::printf("| peak of memory (RssAnon + RssShmem) | %.2f GB |\n", 1e-9 * peak.resident());
+    std::printf("| peak on disk, a cut included | %.1f GB |\n",
+                1e-9 * static_cast<double>(peak.disk()));
+    std::printf("| peak of memory (RssAnon + RssShmem) | %.2f GB |\n",
+                1e-9 * static_cast<double>(peak.resident()));
   }
   if (!settings.keep) std::filesystem::remove_all(settings.path);
   return met ? 0 : 1;

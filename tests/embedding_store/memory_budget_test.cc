@@ -17,7 +17,7 @@ TEST_CASE("shares of memory leave a sixteenth for what has none") {
     }
     const int64_t held = shares.rows + shares.cache + shares.filter + shares.keys;
     CHECK(held <= bytes - bytes / 16);
-    CHECK(held <= bytes - std::min(int64_t{8} << 20, bytes / 8));
+    CHECK(held <= bytes - std::min(int64_t{10} << 20, bytes / 8));
     CHECK(shares.rows >= bytes / 2);
   }
 }

@@ -1,6 +1,7 @@
 #include "embedding_store/rocks_tier.h"
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <filesystem>
@@ -307,6 +308,59 @@ TEST_CASE("what rows take on disk is told by level, with what a merge may need")
   large.files = int64_t{1} << 40;
   CHECK(large.MergeBytesMax(5) == large.merge);
   CHECK(large.merge <= int64_t{4} << 30);
+}
+
+TEST_CASE("files that a merge replaced count until they are gone") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(4000, "first"), 1);
+  WriteRun(*tier, SomeRows(4000, "other"), 2);
+  const int64_t before = tier->disk_use().files;
+  CHECK(before > 0);
+  CHECK(tier->disk_use().replaced == 0);
+  auto reader = tier->NewCursor();
+  REQUIRE(reader->Seek({0, 0, 0}).ok());
+  REQUIRE(tier->Compact().ok());
+  const RocksDiskUse held = tier->disk_use();
+  CHECK(held.files < before);
+  CHECK(held.replaced == before);
+  tier->RemoveReplaced();
+  CHECK(tier->disk_use().replaced == before);
+  reader.reset();
+  tier->RemoveReplaced();
+  CHECK(tier->disk_use().replaced == 0);
+  CHECK(tier->disk_use().files == held.files);
+}
+
+TEST_CASE("a merge waits for replaced files, not for ever") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(4000, "first"), 1);
+  auto reader = tier->NewCursor();
+  REQUIRE(reader->Seek({0, 0, 0}).ok());
+  WriteRun(*tier, SomeRows(4000, "other"), 2);
+  REQUIRE(tier->Compact().ok());
+  REQUIRE(tier->disk_use().replaced > 0);
+  WriteRun(*tier, SomeRows(4000, "third"), 3);
+  tier->SetBytesMax(1);
+  std::atomic<bool> merged{false};
+  std::thread merger([&] {
+    (void)tier->Compact();
+    merged = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(!merged);
+  SECTION("it goes on when they are gone") {
+    reader.reset();
+    const auto begin = std::chrono::steady_clock::now();
+    merger.join();
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(3));
+  }
+  SECTION("a reader that never ends does not stop it") {
+    merger.join();
+    CHECK(reader->valid());
+  }
+  CHECK(AllRows(*tier) == SomeRows(4000, "third"));
 }
 
 TEST_CASE("missing and lost databases are told apart from new ones") {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "tests/embedding_store/resource_watch.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -14,47 +15,11 @@ namespace {
 
 using Catch::Contains;
 using Kind = SparseOptimizerKind;
-namespace stdfs = std::filesystem;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr int64_t kBudget = 24 * kMiB;
 constexpr size_t kDim = 16;
 constexpr uint64_t kIdsPerPush = 500;
-
-int64_t BytesUnder(const std::string& directory) {
-  int64_t bytes = 0;
-  std::error_code gone;
-  for (auto entry = stdfs::recursive_directory_iterator(directory, gone);
-       !gone && entry != stdfs::recursive_directory_iterator(); entry.increment(gone)) {
-    std::error_code missing;
-    const auto size = entry->file_size(missing);
-    if (!missing && entry->is_regular_file(missing)) bytes += static_cast<int64_t>(size);
-  }
-  return bytes;
-}
-
-// Watches the most that a directory takes.
-class PeakWatch {
- public:
-  explicit PeakWatch(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
-  ~PeakWatch() {
-    stop_ = true;
-    thread_.join();
-  }
-  int64_t peak() const { return peak_; }
-
- private:
-  void Run() {
-    while (!stop_) {
-      peak_ = std::max(peak_.load(), BytesUnder(path_));
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-  }
-  const std::string path_;
-  std::atomic<bool> stop_{false};
-  std::atomic<int64_t> peak_{0};
-  std::thread thread_;
-};
 
 StoreOptions SmallStore(const ScratchDirectory& scratch) {
   StoreOptions options = MakeStore(scratch / "store");
@@ -99,10 +64,11 @@ TEST_CASE("pushes beyond the disk budget are refused, and taken when there is ro
   OpenTableOf(*store, MakeTable("a", kDim, Kind::kAdagrad));
   uint64_t number = 0;
   {
-    const PeakWatch watch(options.path);
+    const ResourceWatch watch(options.path, 5);
     number = Fill(*store, 0);
-    CHECK(watch.peak() <= kBudget);
-    CHECK(watch.peak() > kBudget / 4);
+    INFO(watch.disk_listing());
+    CHECK(watch.disk() <= kBudget);
+    CHECK(watch.disk() > kBudget / 4);
   }
   SECTION("a refused push changes nothing, and reads go on") {
     const uint64_t hash = HashOfStore(*store);
@@ -142,10 +108,11 @@ TEST_CASE("pushes beyond the disk budget are refused, and taken when there is ro
     const auto evicted = store->Evict(0, rule);
     REQUIRE(evicted.ok());
     CHECK(evicted->evicted > evicted->rows_before / 2);
-    const PeakWatch watch(options.path);
+    const ResourceWatch watch(options.path, 5);
     const uint64_t more = Fill(*store, number);
     CHECK(more > number + 10);
-    CHECK(watch.peak() <= kBudget);
+    INFO(watch.disk_listing());
+    CHECK(watch.disk() <= kBudget);
   }
 }
 
@@ -162,7 +129,7 @@ TEST_CASE("old versions of rows are merged away before a push is refused") {
       REQUIRE(status.ok());
     }
   }
-  CHECK(BytesUnder(options.path) <= kBudget);
+  CHECK(DirectoryBytes(options.path) <= kBudget);
 }
 
 TEST_CASE("a negative disk budget is refused") {

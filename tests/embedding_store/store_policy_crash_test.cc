@@ -4,7 +4,6 @@
 // The child is this program again, as in store_crash_test.cc.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include <thread>
 
 #include "tests/embedding_store/admission_oracle.h"
+#include "tests/embedding_store/shared_progress.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -31,16 +31,6 @@ struct Progress {
   std::atomic<uint64_t> evictions;
   std::atomic<uint64_t> failed;
 };
-
-Progress* MapProgress(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0644);
-  REQUIRE(fd >= 0);
-  REQUIRE(::ftruncate(fd, sizeof(Progress)) == 0);
-  void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  REQUIRE(memory != MAP_FAILED);
-  return static_cast<Progress*>(memory);
-}
 
 // Tables 0 and 1 admit; rows of table 2 are pushed to once and evicted, by its policy and
 // by calls.
@@ -83,7 +73,7 @@ StoreOptions Options(const std::string& directory) {
 
 TEST_CASE("child that pushes and evicts", "[.]") {
   const std::string directory = std::getenv("PAGODA_CRASH_DIRECTORY");
-  Progress* progress = MapProgress(directory + "/progress");
+  Progress* progress = *MapProgress<Progress>(directory + "/progress");
   auto store = EmbeddingStore::Open(Options(directory));
   const auto fail = [&](const absl::Status& status) {
     std::ofstream(directory + "/error") << status;
@@ -221,7 +211,7 @@ TEST_CASE("kills while rows are refused and evicted leave exact rows and counts"
   CAPTURE(seed);
   std::mt19937 random(seed);
   ScratchDirectory scratch;
-  Progress* progress = MapProgress(scratch / "progress");
+  Progress* progress = *MapProgress<Progress>(scratch / "progress");
   Oracle oracle;
   constexpr int kKills = 25;
   for (int kill = 0; kill < kKills; ++kill) {

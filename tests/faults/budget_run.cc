@@ -33,6 +33,7 @@
 #include "base/random.h"
 #include "base/thread_pool.h"
 #include "embedding_store/embedding_store.h"
+#include "tests/embedding_store/resource_watch.h"
 
 namespace pagoda {
 namespace {
@@ -61,31 +62,6 @@ void Require(const absl::Status& status) {
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-int64_t ResidentBytes() {
-  std::ifstream status("/proc/self/status");
-  std::string word;
-  int64_t bytes = 0;
-  int64_t kilobytes = 0;
-  while (status >> word) {
-    if ((word == "RssAnon:" || word == "RssShmem:") && status >> kilobytes) {
-      bytes += kilobytes << 10;
-    }
-  }
-  return bytes;
-}
-
-int64_t BytesUnder(const std::string& path) {
-  int64_t bytes = 0;
-  std::error_code gone;
-  for (auto entry = stdfs::recursive_directory_iterator(path, gone);
-       !gone && entry != stdfs::recursive_directory_iterator(); entry.increment(gone)) {
-    std::error_code missing;
-    const auto size = entry->file_size(missing);
-    if (!missing && entry->is_regular_file(missing)) bytes += static_cast<int64_t>(size);
-  }
-  return bytes;
 }
 
 struct World {
@@ -137,30 +113,6 @@ int64_t EmptyBytes(const Settings& settings) {
   }
   return std::atoll(text);
 }
-
-class Watch {
- public:
-  explicit Watch(std::string path) : path_(std::move(path)), thread_([this] { Run(); }) {}
-  ~Watch() {
-    stop_ = true;
-    thread_.join();
-  }
-  int64_t memory() const { return memory_; }
-  int64_t disk() const { return disk_; }
-
- private:
-  void Run() {
-    for (int round = 0; !stop_; ++round) {
-      memory_ = std::max(memory_.load(), ResidentBytes());
-      if (round % 5 == 0) disk_ = std::max(disk_.load(), BytesUnder(path_));
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-  }
-  const std::string path_;
-  std::atomic<bool> stop_{false};
-  std::atomic<int64_t> memory_{0}, disk_{0};
-  std::thread thread_;
-};
 
 class Load {
  public:
@@ -311,18 +263,18 @@ int Main(int argc, char** argv) {
   const uint64_t row_bytes = world.store->Stat()->at(world.table).row_bytes_memory;
   const int64_t rows =
       settings.times * (settings.memory_mb << 20) / static_cast<int64_t>(row_bytes);
-  Watch watch(settings.directory + "/store");
+  const ResourceWatch watch(settings.directory + "/store", 20);
   Load load(settings, &world);
   double begin = Now();
   load.Create(rows);
   std::printf("%ld rows of %lu bytes, %ld times %ld MiB, pushed in %.0f s; peak %.1f MiB\n", rows,
               static_cast<unsigned long>(row_bytes), settings.times, settings.memory_mb,
-              Now() - begin, static_cast<double>(watch.memory() - empty) / mib);
+              Now() - begin, static_cast<double>(watch.resident() - empty) / mib);
   std::fflush(stdout);
   begin = Now();
   load.Run(begin + static_cast<double>(settings.seconds));
   const double over =
-      static_cast<double>(watch.memory() - empty) / static_cast<double>(settings.memory_mb << 20);
+      static_cast<double>(watch.resident() - empty) / static_cast<double>(settings.memory_mb << 20);
   std::printf("%.0f s: %ld rows pushed, %ld pulled, %ld pushes refused for want of disk\n",
               Now() - begin, load.pushed(), load.pulled(), load.refused());
   bool met = over <= kAllowed;
@@ -331,10 +283,11 @@ int Main(int argc, char** argv) {
         static_cast<double>(watch.disk()) / static_cast<double>(settings.disk_mb << 20);
     std::printf("disk: peak %.1f MiB of %ld MiB (%.1f %%)\n",
                 static_cast<double>(watch.disk()) / mib, settings.disk_mb, 100 * share);
+    if (share > 1) std::printf("disk, at its peak:\n%s", watch.disk_listing().c_str());
     met = met && share <= 1 && load.refused() > 0;
   }
   std::printf("memory: peak %.1f MiB above an empty store's %.1f, %.1f %% of %ld MiB (%+.1f %%)\n",
-              static_cast<double>(watch.memory() - empty) / mib, static_cast<double>(empty) / mib,
+              static_cast<double>(watch.resident() - empty) / mib, static_cast<double>(empty) / mib,
               100 * over, settings.memory_mb, 100 * (over - 1));
   return met ? 0 : 1;
 }

@@ -12,7 +12,6 @@
 // that was under way, bit for bit. Exits with 0 when that held.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +27,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "tests/embedding_store/shared_progress.h"
 #include "tests/faults/writer_oracle.h"
 
 namespace pagoda {
@@ -81,18 +81,6 @@ absl::StatusOr<std::unique_ptr<EmbeddingStore>> OpenStore(const Plan& plan) {
   return store;
 }
 
-absl::StatusOr<Progress*> MapProgress(const Plan& plan) {
-  const std::string path = plan.scratch + "/progress";
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0 || ::ftruncate(fd, sizeof(Progress)) != 0) {
-    return absl::UnavailableError("cannot open " + path);
-  }
-  void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  if (memory == MAP_FAILED) return absl::UnavailableError("cannot map " + path);
-  return static_cast<Progress*>(memory);
-}
-
 // A push that is refused is sent again until it is taken.
 absl::Status RunWriter(const Plan& plan, EmbeddingStore& store, uint32_t writer,
                        Progress* progress) {
@@ -111,7 +99,8 @@ absl::Status RunWriter(const Plan& plan, EmbeddingStore& store, uint32_t writer,
 }
 
 absl::Status RunChild(const Plan& plan) {
-  PAGODA_ASSIGN_OR_RETURN(Progress* const progress, MapProgress(plan));
+  PAGODA_ASSIGN_OR_RETURN(Progress* const progress,
+                          MapProgress<Progress>(plan.scratch + "/progress"));
   absl::StatusOr<std::unique_ptr<EmbeddingStore>> store = OpenStore(plan);
   for (; absl::IsResourceExhausted(store.status()); store = OpenStore(plan)) {
     ++progress->refused;
@@ -231,7 +220,8 @@ absl::Status RunRound(const Plan& plan, std::mt19937_64& random, bool kill_full,
 }
 
 absl::Status RunRounds(const Plan& plan) {
-  PAGODA_ASSIGN_OR_RETURN(Progress* const progress, MapProgress(plan));
+  PAGODA_ASSIGN_OR_RETURN(Progress* const progress,
+                          MapProgress<Progress>(plan.scratch + "/progress"));
   std::mt19937_64 random(plan.seed);
   RunOracle oracle(plan.seed);
   Counts counts;

@@ -1,5 +1,7 @@
 #include "deploy/table_policy_keys.h"
 
+#include "server/table_policies.h"
+
 namespace pagoda {
 namespace {
 
@@ -82,27 +84,12 @@ void AddTablePolicies(JobKeys& keys, TablePolicyFields& fields) {
 }
 
 void SetPolicySpecs(const TablePolicyFields& fields, proto::TableSpec* spec) {
-  if (fields.admission_kind != "none") {
-    proto::TableSpec::Admission& to = *spec->mutable_admission();
-    to.set_kind(fields.admission_kind);
-    to.set_count(fields.admission.count);
-    to.set_window_steps(fields.admission.window_steps);
-    to.set_sketch_mib(fields.admission.sketch_mib);
-    to.set_probability(fields.admission.probability);
-  }
-  const EvictionPolicy& eviction = fields.eviction;
-  if (eviction == EvictionPolicy()) return;
-  proto::TableSpec::Eviction& to = *spec->mutable_eviction();
-  to.set_every_steps(eviction.every_steps);
-  to.set_every_seconds(eviction.every_seconds);
-  to.set_bytes_disk_max(eviction.bytes_disk_max);
-  to.set_unused_steps(eviction.rule.unused_steps);
-  to.set_updates_min(eviction.rule.updates_min);
-  to.set_norm_min(eviction.rule.norm_min);
-  to.set_score_min(eviction.rule.score_min);
-  to.set_score_half_life(eviction.rule.score_half_life);
-  to.set_rows_max(eviction.rule.rows_max);
-  to.set_order(fields.evict_order);
+  TableOptions options;
+  options.admission = fields.admission;
+  options.admission.kind = ParseAdmissionKind(fields.admission_kind).value();
+  options.eviction = fields.eviction;
+  options.eviction.rule.order = ParseEvictionOrder(fields.evict_order).value();
+  SetPolicies(options, spec);
 }
 
 }  // namespace pagoda

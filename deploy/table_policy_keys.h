@@ -22,6 +22,7 @@ struct TablePolicyFields {
 void AddTablePolicies(JobKeys& keys, TablePolicyFields& fields);
 
 // Only what is not the default is set.
+//   REQUIRES: names that the keys' values allow.
 void SetPolicySpecs(const TablePolicyFields& fields, proto::TableSpec* spec);
 
 }  // namespace pagoda

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 
 namespace pagoda {
@@ -75,6 +76,11 @@ uint32_t EvictionRank(const EvictionRule& rule, const RowFacts& row) {
     case EvictionOrder::kSmallest: return RankOfNumber(std::sqrt(row.squared_norm));
   }
   return 0;
+}
+
+uint32_t EvictionTie(FeatureId id) {
+  constexpr uint64_t kSalt = 0x5851f42d4c957f2d;  // Buckets and shards hash ids, too.
+  return static_cast<uint32_t>(MixBits(id ^ kSalt) >> 48);
 }
 
 absl::Status CheckEvictionRule(const EvictionRule& rule) {

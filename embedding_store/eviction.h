@@ -2,9 +2,9 @@
 // value again, and a later push starts from there.
 //
 // A row goes when any criterion that is set says so; then, when rows_max is set, the
-// rows that are first by `order`, until at most so many are left. Rows that are equal in
-// it go together, so it may be fewer: rows of one step (beyond 65,536 steps: of one
-// 65,536th of them), of one number of pushes, or with scores or norms within 0.4 %.
+// rows that are first by `order`, until at most so many are left. Among rows that are equal
+// in it (of one step, beyond 65,536 steps of one 65,536th of them; of one number of pushes;
+// with scores or norms within 0.4 %) a hash of the id decides.
 #pragma once
 
 #include <cmath>
@@ -90,6 +90,24 @@ inline bool RuleEvicts(const EvictionRule& rule, const RowFacts& row) {
 
 // The row's place in rule.order: lower goes first. Few values, so that they can be counted.
 uint32_t EvictionRank(const EvictionRule& rule, const RowFacts& row);
+// Its place among rows of one rank, by a hash of the id.
+inline constexpr size_t kEvictionTies = 65536;
+uint32_t EvictionTie(FeatureId id);
+
+// A rule made definite for the rows that a table has.
+struct EvictionPlan {
+  EvictionRule rule;    // With `now`.
+  EvictionRule ranked;  // The same, with the newest step of all rows.
+  int64_t below = 0;    // For rows_max: rows of ranks below go, and of this rank those
+  uint32_t ties = 0;    // with ties below.
+
+  bool Takes(FeatureId id, const RowFacts& row) const {
+    if (RuleEvicts(rule, row)) return true;
+    if (rule.rows_max == 0) return false;
+    const int64_t rank = EvictionRank(ranked, row);
+    return rank < below || (rank == below && EvictionTie(id) < ties);
+  }
+};
 
 //   INVALID_ARGUMENT  no criterion is set, or one is negative or not finite
 absl::Status CheckEvictionRule(const EvictionRule& rule);

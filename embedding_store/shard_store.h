@@ -144,16 +144,6 @@ class ShardStore final : public EmbeddingStore {
   absl::Status LoadStates();
 
   // shard_store_evict.cc
-  // What one eviction removes.
-  struct EvictionPlan {
-    EvictionRule rule;    // With `now`.
-    EvictionRule ranked;  // The same, with the newest step of all rows.
-    int64_t up_to = -1;   // For rows_max: rows of this rank and below go. -1: none.
-
-    bool Takes(const RowFacts& row) const {
-      return RuleEvicts(rule, row) || (up_to >= 0 && EvictionRank(ranked, row) <= up_to);
-    }
-  };
   static RowFacts FactsOf(const RowShape& shape, const char* row);
   // Rows on disk in buckets [begin, end) that may go.
   absl::Status ScanEvictable(
@@ -161,6 +151,8 @@ class ShardStore final : public EmbeddingStore {
       const std::function<absl::Status(const RowKey&, const RowFacts&)>& visit);
   absl::StatusOr<Step> NewestStep(uint32_t table);
   absl::Status RankForEviction(uint32_t table, EvictionPlan* plan);
+  // Sets plan->ties so that at least `surplus` rows of the rank plan->below go.
+  absl::Status BreakTies(uint32_t table, int64_t surplus, EvictionPlan* plan);
   absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionPlan& plan, uint32_t begin,
                                         uint32_t end);
   // Between ranges of buckets it ends early, as if done, when `stop` says so.

@@ -79,8 +79,25 @@ absl::Status ShardStore::RankForEviction(uint32_t table, EvictionPlan* plan) {
   int64_t surplus = tables_[table]->rows.load() - leaving - plan->rule.rows_max;
   for (const auto& [rank, rows] : stay) {
     if (surplus <= 0) break;
+    plan->below = rank;
+    if (rows > surplus) return BreakTies(table, surplus, plan);
+    plan->below = int64_t{rank} + 1;
     surplus -= rows;
-    plan->up_to = rank;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardStore::BreakTies(uint32_t table, int64_t surplus, EvictionPlan* plan) {
+  std::vector<int64_t> rows(kEvictionTies, 0);
+  PAGODA_RETURN_IF_ERROR(
+      ScanEvictable(table, 0, kNumBuckets, [&](const RowKey& key, const RowFacts& facts) {
+        if (!RuleEvicts(plan->rule, facts) && EvictionRank(plan->ranked, facts) == plan->below) {
+          ++rows[EvictionTie(key.id)];
+        }
+        return absl::OkStatus();
+      }));
+  for (plan->ties = 0; plan->ties < kEvictionTies && surplus > 0; ++plan->ties) {
+    surplus -= rows[plan->ties];
   }
   return absl::OkStatus();
 }
@@ -90,7 +107,7 @@ absl::StatusOr<uint64_t> ShardStore::EvictBuckets(uint32_t table, const Eviction
   std::vector<RowKey> found;
   PAGODA_RETURN_IF_ERROR(
       ScanEvictable(table, begin, end, [&](const RowKey& key, const RowFacts& facts) {
-        if (plan.Takes(facts)) found.push_back(key);
+        if (plan.Takes(key.id, facts)) found.push_back(key);
         return absl::OkStatus();
       }));
   if (found.empty()) return 0;
@@ -105,7 +122,7 @@ absl::StatusOr<uint64_t> ShardStore::EvictBuckets(uint32_t table, const Eviction
     if (value.empty() || !memory_->IsClean(found[i])) return absl::OkStatus();
     absl::Status decoded = DecodeValue(found[i], value, row);
     if (!decoded.ok() || HeaderOf(row)->sequence > meta.flushed_sequence) return decoded;
-    if (plan.Takes(FactsOf(t.shape, row))) keys.push_back(found[i]);
+    if (plan.Takes(found[i].id, FactsOf(t.shape, row))) keys.push_back(found[i]);
     return absl::OkStatus();
   }));
   if (keys.empty()) return 0;

@@ -1,6 +1,7 @@
 // Eviction: who goes, what is left, and that nothing brings a row back.
 #include "embedding_store/eviction.h"
 
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -86,12 +87,22 @@ TEST_CASE("each criterion sends its rows away, and only those") {
     left.clear();
     for (FeatureId id = 20; id < 30; ++id) left.insert(id);
   }
-  SECTION("too many: the oldest go, a step's rows together") {
-    CHECK(Evict(*store, {.rows_max = 26}).evicted == 5);
-    for (FeatureId id = 0; id < 5; ++id) left.erase(id);
-    CHECK(Evict(*store, {.rows_max = 25}).evicted == 0);
-    CHECK(Evict(*store, {.rows_max = 24}).evicted == 15);
-    for (FeatureId id = 5; id < 20; ++id) left.erase(id);
+  // The first `count` of [begin, end) by the hash that breaks ties.
+  const auto erase_first = [&](FeatureId begin, FeatureId end, size_t count) {
+    std::vector<FeatureId> ids = Range(begin, end);
+    std::sort(ids.begin(), ids.end(),
+              [](FeatureId a, FeatureId b) { return EvictionTie(a) < EvictionTie(b); });
+    for (size_t i = 0; i < count; ++i) left.erase(ids[i]);
+  };
+  SECTION("too many: the oldest go, and of a step's rows as many as must") {
+    CHECK(Evict(*store, {.rows_max = 27}).evicted == 3);
+    erase_first(0, 5, 3);
+    CHECK(IdsOf(*store) == left);
+    CHECK(Evict(*store, {.rows_max = 27}).evicted == 0);
+    CHECK(Evict(*store, {.rows_max = 25}).evicted == 2);
+    erase_first(0, 5, 5);
+    CHECK(Evict(*store, {.rows_max = 24}).evicted == 1);
+    erase_first(5, 20, 1);
   }
   SECTION("of low score: pushes, halved with every half life") {
     // Scores at step 5: 0-4 one push of step 1, 5-9 two until step 2, 10-19 one of step 2,
@@ -102,8 +113,10 @@ TEST_CASE("each criterion sends its rows away, and only those") {
     for (FeatureId id = 10; id < 20; ++id) left.erase(id);
   }
   SECTION("too many: the least frequent go") {
-    CHECK(Evict(*store, {.rows_max = 29, .order = EvictionOrder::kLeastFrequent}).evicted == 25);
+    CHECK(Evict(*store, {.rows_max = 5, .order = EvictionOrder::kLeastFrequent}).evicted == 25);
     left = {5, 6, 7, 8, 9};
+    CHECK(Evict(*store, {.rows_max = 4, .order = EvictionOrder::kLeastFrequent}).evicted == 1);
+    erase_first(5, 10, 1);
   }
   SECTION("too many: the smallest go") {
     CHECK(Evict(*store, {.rows_max = 10, .order = EvictionOrder::kSmallest}).evicted == 20);
@@ -112,7 +125,7 @@ TEST_CASE("each criterion sends its rows away, and only those") {
   }
   SECTION("too many: those of the lowest score go") {
     const EvictionRule rule{
-        .rows_max = 16, .score_half_life = 3, .order = EvictionOrder::kLowestScore};
+        .rows_max = 15, .score_half_life = 3, .order = EvictionOrder::kLowestScore};
     CHECK(Evict(*store, rule).evicted == 15);
     for (FeatureId id = 0; id < 5; ++id) left.erase(id);
     for (FeatureId id = 10; id < 20; ++id) left.erase(id);

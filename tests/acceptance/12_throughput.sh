@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Samples per second of DeepFM, DCNv2 and DLRM on a generated Criteo-shaped log, embedded
 # and 2+2 processes, and the same models in PyTorch in the same run, with the time of each
-# stage and end to end from the file. A report, to be made whatever it says: met when all
-# of it is there. The first goal, embedded at least 1.5 times PyTorch in f32 and bf16 each,
-# is said to be reached or not, model by model; a ratio below 1 is not met.
+# stage and end to end from the file. First goal: embedded at least 1.5 times PyTorch, f32
+# and bf16 each.
 . "$(dirname "$0")/lib.sh"
 need_python numpy torch
 build pagoda train_throughput
@@ -20,9 +19,9 @@ stages="$(grep -cE '^\| [a-z0-9]+ \| (f32|bf16) \|( +[0-9.]+ \|){9}$' "$report")
 for way in 'PyTorch' 'from the text file: pagoda train' 'from the text file: 2 servers'; do
   grep -qE "^\| $way.*\|( +[0-9]+ \|){3}$" "$report" || not_met "no figures for: $way"
 done
-awk '{exit !($3 < 1)}' <<< "$(sort -k3 -n <<< "$ratios" | head -n 1)" \
-  && not_met "slower than PyTorch: $(sort -k3 -n <<< "$ratios" | head -n 1)"
 text() { awk '{printf "%s%s %s %s", (NR > 1 ? ", " : ""), $1, $2, $3}'; }
 reached="$(awk '$3 >= 1.5' <<< "$ratios" | text)"
 missed="$(awk '$3 < 1.5' <<< "$ratios" | text)"
-echo "reported; first goal of 1.5 times PyTorch NOT reached by: ${missed:-none}; reached by: ${reached:-none}"
+[ -z "$missed" ] \
+  || not_met "all reported; first goal of 1.5 times PyTorch missed by $missed; reached by ${reached:-none}"
+echo "first goal of 1.5 times PyTorch reached by $reached"

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Samples per second of DeepFM, DCNv2 and DLRM on a generated Criteo-shaped log, embedded
 # and 2+2 processes, and the same models in PyTorch in the same run, with the time of each
-# stage and end to end from the file. The line asks for a report, whatever it is: without all
-# of it this fails. Its first goal, embedded at least 1.5 times PyTorch in f32 and bf16 each,
-# is a goal: who reaches it and who does not is printed.
+# stage and end to end from the file. First goal: embedded at least 1.5 times PyTorch, f32
+# and bf16 each.
 . "$(dirname "$0")/lib.sh"
 need_python numpy torch
 build pagoda train_throughput
@@ -23,4 +22,6 @@ done
 text() { awk '{printf "%s%s %s %s", (NR > 1 ? ", " : ""), $1, $2, $3}'; }
 reached="$(awk '$3 >= 1.5' <<< "$ratios" | text)"
 missed="$(awk '$3 < 1.5' <<< "$ratios" | text)"
-echo "reported; first goal of 1.5 times PyTorch reached by ${reached:-none}${missed:+; NOT reached by $missed}"
+[ -z "$missed" ] \
+  || not_met "all reported; first goal of 1.5 times PyTorch missed by $missed; reached by ${reached:-none}"
+echo "first goal of 1.5 times PyTorch reached by $reached"

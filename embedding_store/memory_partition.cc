@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "embedding_store/prefetch.h"
 
 namespace pagoda {
 namespace {
@@ -24,6 +25,9 @@ constexpr uint64_t kLoadPercentMax = 80;
 // A class that holds less than this share of a partition's slabs may take one from
 // the class that holds most, instead of evicting rows of its own.
 constexpr size_t kShareOfSlabs = 8;
+
+// How many slots before the hand rows are fetched that it will evict.
+constexpr uint64_t kVictimAhead = 12;
 
 constexpr size_t kPageBytes = 4096;
 
@@ -218,8 +222,18 @@ bool MemoryPartition::EvictOne(uint32_t size_class) {
     }
     if (candidate) slot.word &= ~uint64_t{kRowReferenced};
     hand_ = (hand_ + 1) & mask_;
+    PrefetchVictim();
   }
   return false;
+}
+
+void MemoryPartition::PrefetchVictim() const {
+  // The hand comes to it in a few evictions: its first line is written then, and all of it
+  // by the row that takes its place.
+  const Slot& slot = slots_[(hand_ + kVictimAhead) & mask_];
+  if (slot.word != 0 && (slot.word & (kHeld | kRowReferenced)) == 0) {
+    PrefetchLines(RowOf(slot), (*tables_)[TableOf(slot)].row_bytes);
+  }
 }
 
 void MemoryPartition::RemoveRow(uint64_t index) {

@@ -1,7 +1,9 @@
 #include "embedding_store/rocks_tier.h"
 
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/sst_file_writer.h>
+#include <rocksdb/table.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -52,7 +54,15 @@ constexpr char kMetaVersionClients = 2;  // With the number of tables and client
 // One sorted run should be one file (each file of level 0 is looked into by every
 // read), but indexes and filters are built in memory.
 constexpr uint64_t kRunFileBytesMax = uint64_t{512} << 20;
-constexpr size_t kReadBatch = 256;
+constexpr size_t kReadBatch = 64;
+
+// Once RocksDB's cache is full, one read of so many leaves its blocks there. Indexes and
+// filters, which every read needs, get in soon enough; blocks of rows, which are seldom read
+// again because the row is in memory then, push out little, and most of them cost neither
+// the cache's locks nor memory that has left the processor.
+constexpr uint64_t kReadsPerFill = 16;
+// How often it is looked whether the cache is full: that takes all of its locks.
+constexpr uint64_t kReadsPerLook = 64;
 
 // Adding runs faster than they can be merged would make every read look into
 // more and more files.
@@ -65,7 +75,7 @@ constexpr int kFillerNice = 10;
 constexpr uint32_t kFilterBuckets = kNumBuckets / 64;
 
 // How many keys ahead the filter's blocks are fetched.
-constexpr size_t kFilterAhead = 8;
+constexpr size_t kFilterAhead = 24;
 
 rocksdb::Options OptionsOf(const RocksTierOptions& options, rocksdb::Env* env,
                            RocksSignals* signals) {
@@ -76,6 +86,10 @@ rocksdb::Options OptionsOf(const RocksTierOptions& options, rocksdb::Env* env,
   settings.env = env;
   settings.signals = signals;
   return MakeRocksOptions(settings);
+}
+
+std::shared_ptr<rocksdb::Cache> CacheOf(const rocksdb::Options& options) {
+  return options.table_factory->GetOptions<rocksdb::BlockBasedTableOptions>()->block_cache;
 }
 
 std::string EncodeMeta(const RocksMeta& meta) {
@@ -130,7 +144,8 @@ class RocksTierImpl final : public RocksTier {
       : options_(options),
         fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
         env_(std::move(env)),
-        rocks_options_(OptionsOf(options, env_.get(), &signals_)) {
+        rocks_options_(OptionsOf(options, env_.get(), &signals_)),
+        cache_(CacheOf(rocks_options_)) {
     if (options.filter_bytes > 0) filter_ = std::make_unique<RowFilter>(options.filter_bytes);
   }
   ~RocksTierImpl() override {
@@ -190,6 +205,8 @@ class RocksTierImpl final : public RocksTier {
   void WaitForCompaction();
   // Makes the filter hold all rows, in a thread of its own where there are any.
   void StartFilter();
+  // Whether the next read may leave blocks in the cache.
+  bool FillsCache();
   absl::Status ReadBatch(std::span<const RowKey> keys, size_t first, std::span<const size_t> places,
                          const OnValue& on_row);
 
@@ -198,12 +215,15 @@ class RocksTierImpl final : public RocksTier {
   const std::shared_ptr<rocksdb::Env> env_;  // Null: RocksDB's own.
   RocksSignals signals_;
   const rocksdb::Options rocks_options_;
+  const std::shared_ptr<rocksdb::Cache> cache_;  // Of blocks.
   std::unique_ptr<rocksdb::DB> db_;
   int next_run_ = 0;
   std::atomic<int64_t> run_bytes_added_{0};
   std::atomic<int64_t> rows_removed_{0};
   std::unique_ptr<RowFilter> filter_;  // Null: none.
   std::atomic<bool> filter_complete_{false};
+  std::atomic<uint64_t> reads_{0};  // Calls of ReadBatch that asked RocksDB.
+  std::atomic<bool> cache_full_{false};
   std::atomic<bool> closing_{false};
   std::thread filter_filler_;
   mutable std::mutex mutex_;
@@ -394,6 +414,15 @@ absl::Status RocksTierImpl::Read(std::span<const RowKey> keys, const OnValue& on
   return absl::OkStatus();
 }
 
+bool RocksTierImpl::FillsCache() {
+  const uint64_t read = reads_.fetch_add(1, std::memory_order_relaxed);
+  if (read % kReadsPerLook == 0) {
+    const size_t room = cache_->GetCapacity();
+    cache_full_.store(cache_->GetUsage() >= room - room / 16, std::memory_order_relaxed);
+  }
+  return read % kReadsPerFill == 0 || !cache_full_.load(std::memory_order_relaxed);
+}
+
 // Answers keys[first, end): those at `places` from RocksDB, the others as absent.
 absl::Status RocksTierImpl::ReadBatch(std::span<const RowKey> keys, size_t first,
                                       std::span<const size_t> places, const OnValue& on_row) {
@@ -406,8 +435,10 @@ absl::Status RocksTierImpl::ReadBatch(std::span<const RowKey> keys, size_t first
     slices[i] = rocksdb::Slice(bytes[i].data(), kRowKeyBytes);
   }
   if (!places.empty()) {
-    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), places.size(), slices.data(),
-                  values.data(), statuses.data(), /*sorted_input=*/true);
+    rocksdb::ReadOptions read;
+    read.fill_cache = FillsCache();
+    db_->MultiGet(read, db_->DefaultColumnFamily(), places.size(), slices.data(), values.data(),
+                  statuses.data(), /*sorted_input=*/true);
   }
   size_t next = first;
   for (size_t i = 0; i < places.size(); ++i) {

@@ -97,7 +97,10 @@ void BenchCold(const BenchSettings& settings) {
     race.round_batches_max = std::max<uint64_t>(1, batches.size() / 2 / 5);
     race.ours = [&](uint64_t i) { buffer.Pull(store.get(), batches[i % batches.size()]); };
     race.limit = [&](uint64_t i) { raw->Read(batches[i % batches.size()]); };
-    RunRace(settings, race);
+    // A round would else be four to eight batches, most of them while both caches fill.
+    BenchSettings longer = settings;
+    longer.seconds *= 4;
+    RunRace(longer, race);
   }
   {
     // The same rows updated in place by RocksDB alone.

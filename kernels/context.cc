@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "kernels/gpu_device.h"
 
 namespace pagoda {
 namespace {
@@ -268,16 +269,6 @@ class FakeAllocator : public Allocator {
   std::shared_ptr<FakeArena> arena_;
 };
 
-// A block of rows to move; rows of both sides may have gaps in between.
-struct RowBlock {
-  const float* from;
-  int64_t from_stride;
-  float* to;
-  int64_t to_stride;
-  int64_t rows;
-  int64_t width;
-};
-
 void CopyBlock(const RowBlock& block) {
   if (block.from_stride == block.width && block.to_stride == block.width) {
     std::copy_n(block.from, block.rows * block.width, block.to);
@@ -339,6 +330,23 @@ absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
 
 }  // namespace
 
+absl::Status Allocator::CopyRows(const RowsCopy& copy) {
+  BeginAccess();
+  for (int64_t row = 0; row < copy.rows; ++row) {
+    std::memcpy(copy.to + row * copy.to_pitch, copy.from + row * copy.from_pitch,
+                static_cast<size_t>(copy.row_bytes));
+  }
+  EndAccess();
+  return absl::OkStatus();
+}
+
+absl::Status Allocator::Zero(void* at, int64_t bytes) {
+  BeginAccess();
+  std::memset(at, 0, static_cast<size_t>(bytes));
+  EndAccess();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool) {
   PAGODA_CHECK(pool != nullptr);
   switch (device.kind) {
@@ -354,7 +362,8 @@ absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPo
     case DeviceKind::kEmulated:
     case DeviceKind::kCuda: break;
   }
-  return absl::UnimplementedError("this build of Pagoda has no GPU kernels: use device = \"cpu\"");
+  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu, CreateGpuAllocator(device));
+  return std::unique_ptr<Context>(new Context(device, pool, std::move(gpu)));
 }
 
 absl::StatusOr<Tensor> Context::Empty(Shape shape, DType dtype) {
@@ -365,8 +374,7 @@ absl::StatusOr<Tensor> Context::Empty(Shape shape, DType dtype) {
 
 absl::StatusOr<Tensor> Context::Zeros(Shape shape, DType dtype) {
   PAGODA_ASSIGN_OR_RETURN(Tensor tensor, Empty(std::move(shape), dtype));
-  KernelScope scope(*this);
-  std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.size() * SizeOf(dtype)));
+  PAGODA_RETURN_IF_ERROR(allocator_->Zero(tensor.raw(), tensor.size() * SizeOf(dtype)));
   return tensor;
 }
 
@@ -378,9 +386,14 @@ absl::Status Context::CopyFromHost(const void* host, int64_t size_bytes, const T
                                                    " of ", bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  KernelScope scope(*this);
-  std::memcpy(to.raw(), host, static_cast<size_t>(bytes));
-  return absl::OkStatus();
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(host);
+  copy.to = static_cast<char*>(to.raw());
+  copy.from_pitch = copy.to_pitch = copy.row_bytes = bytes;
+  copy.rows = 1;
+  copy.to_device = true;
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  return allocator_->Synchronize();
 }
 
 absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_bytes) {
@@ -391,9 +404,32 @@ absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_by
                                                    " bytes into ", size_bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  KernelScope scope(*this);
-  std::memcpy(host, from.raw(), static_cast<size_t>(bytes));
-  return absl::OkStatus();
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(from.raw());
+  copy.to = static_cast<char*>(host);
+  copy.from_pitch = copy.to_pitch = copy.row_bytes = bytes;
+  copy.rows = 1;
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  return allocator_->Synchronize();
+}
+
+absl::Status Context::CopyAll(std::span<const RowBlock> blocks, bool to_device) {
+  if (!on_gpu()) {
+    CopyBlocks(*pool_, blocks);
+    return absl::OkStatus();
+  }
+  for (const RowBlock& block : blocks) {
+    RowsCopy copy;
+    copy.from = reinterpret_cast<const char*>(block.from);
+    copy.from_pitch = block.from_stride * 4;
+    copy.to = reinterpret_cast<char*>(block.to);
+    copy.to_pitch = block.to_stride * 4;
+    copy.row_bytes = block.width * 4;
+    copy.rows = block.rows;
+    copy.to_device = to_device;
+    PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  }
+  return allocator_->Synchronize();
 }
 
 absl::Status Context::CopyRowsFromHost(std::span<const RowsFromHost> copies) {
@@ -405,8 +441,7 @@ absl::Status Context::CopyRowsFromHost(std::span<const RowsFromHost> copies) {
     blocks.push_back(
         {copy.host, copy.host_stride, copy.to.data<float>(), width, copy.to.dim(0), width});
   }
-  CopyBlocks(*pool_, blocks);
-  return absl::OkStatus();
+  return CopyAll(blocks, true);
 }
 
 absl::Status Context::CopyRowsToHost(std::span<const RowsToHost> copies) {
@@ -418,8 +453,7 @@ absl::Status Context::CopyRowsToHost(std::span<const RowsToHost> copies) {
     blocks.push_back(
         {copy.from.data<float>(), width, copy.host, copy.host_stride, copy.from.dim(0), width});
   }
-  CopyBlocks(*pool_, blocks);
-  return absl::OkStatus();
+  return CopyAll(blocks, false);
 }
 
 }  // namespace pagoda

@@ -31,7 +31,18 @@
 
 namespace pagoda {
 
-// Memory of one device. Implementations: context.cc (CPU, fake).
+// Rows of bytes to move between a device and the host.
+struct RowsCopy {
+  const char* from = nullptr;
+  int64_t from_pitch = 0;  // Bytes between rows.
+  char* to = nullptr;
+  int64_t to_pitch = 0;
+  int64_t row_bytes = 0;
+  int64_t rows = 0;
+  bool to_device = false;
+};
+
+// Memory of one device. Implementations: context.cc (CPU, fake), gpu_device.cc.
 class Allocator {
  public:
   virtual ~Allocator() = default;
@@ -41,6 +52,14 @@ class Allocator {
   // Brackets an operator; the fake device opens its pages in between.
   virtual void BeginAccess() {}
   virtual void EndAccess() {}
+
+  // A GPU's memory is reached by these alone, in the order of its stream; the host's
+  // side of a copy must stay until Synchronize has returned.
+  virtual bool is_gpu() const { return false; }
+  virtual absl::Status CopyRows(const RowsCopy& copy);
+  virtual absl::Status Zero(void* at, int64_t bytes);
+  //   INTERNAL  a kernel failed (named)
+  virtual absl::Status Synchronize() { return absl::OkStatus(); }
 };
 
 // Rows of a tensor and their place on the host, for Context::CopyRows*.
@@ -55,6 +74,16 @@ struct RowsToHost {
   int64_t host_stride = 0;
 };
 
+// A block of rows to move; rows of both sides may have gaps in between.
+struct RowBlock {
+  const float* from;
+  int64_t from_stride;
+  float* to;
+  int64_t to_stride;
+  int64_t rows;
+  int64_t width;
+};
+
 class Context {
  public:
   // `pool` must outlive the context; results do not depend on its size.
@@ -62,6 +91,7 @@ class Context {
   static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool);
 
   Device device() const { return device_; }
+  bool on_gpu() const { return allocator_->is_gpu(); }
   ThreadPool& pool() { return *pool_; }
   Allocator& allocator() { return *allocator_; }
 
@@ -96,6 +126,8 @@ class Context {
   }
 
  private:
+  absl::Status CopyAll(std::span<const RowBlock> blocks, bool to_device);
+
   Context(Device device, ThreadPool* pool, std::shared_ptr<Allocator> allocator)
       : device_(device), pool_(pool), allocator_(std::move(allocator)) {}
 

@@ -1,0 +1,18 @@
+// From an operator's checked arguments to its GPU kernel, in builds that have one.
+//
+//   absl::Status Add(Context& ctx, ...) {
+//     ... checks ...
+//     PAGODA_ON_GPU(ctx, AddGpu(ctx, a, b, out));
+//     ... the CPU's way ...
+//
+// The twins' arguments are checked and present; sizes may be 0.
+#pragma once
+
+#include "kernels/context.h"
+
+#if defined(PAGODA_GPU)
+#define PAGODA_ON_GPU(ctx, call) \
+  if ((ctx).on_gpu()) return (call)
+#else
+#define PAGODA_ON_GPU(ctx, call) static_cast<void>(0)
+#endif

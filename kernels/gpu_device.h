@@ -1,0 +1,37 @@
+// One GPU as a context sees it: a stream, memory, cuBLAS. In builds without GPU kernels
+// Create is all there is, and refuses.
+//
+// Everything a context does goes to one stream, so that work runs in the order of the
+// calls. Memory comes from the driver's stream-ordered pool (cudaMallocAsync), which
+// keeps what is freed, under a budget of bytes; the emulated device gives each tensor
+// memory of its own, so that sanitizers see its ends.
+//
+// Errors name the kernel. A kernel runs after its call has returned: an error found by a
+// later call names the last kernel launched before it. After one every call fails.
+//
+// Threads: as Context, one at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/context.h"
+
+namespace pagoda {
+
+struct GpuOptions {
+  int64_t memory_bytes = 0;  // Of all tensors together; 0: what the device has.
+};
+
+//   UNIMPLEMENTED       this build has no kernels for such a device
+//   UNAVAILABLE         no GPU, or no driver (says which)
+//   INVALID_ARGUMENT    there is no device of this index
+absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
+                                                              const GpuOptions& options = {});
+
+// How many devices of this kind the machine and this build have; 0 when in doubt.
+int CountGpus(DeviceKind kind);
+
+}  // namespace pagoda

@@ -13,6 +13,8 @@
 #if defined(PAGODA_GPU)
 #define PAGODA_ON_GPU(ctx, call) \
   if ((ctx).on_gpu()) return (call)
+#define PAGODA_GPU_TWIN(function) (function)
 #else
 #define PAGODA_ON_GPU(ctx, call) static_cast<void>(0)
+#define PAGODA_GPU_TWIN(function) nullptr
 #endif

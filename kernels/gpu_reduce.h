@@ -1,0 +1,48 @@
+// Sums in a fixed order for .cu files: within a warp by a butterfly of shuffles, within a
+// block by warps in order. Never atomics, so results do not depend on timing.
+#pragma once
+
+#include "kernels/gpu.h"
+
+namespace pagoda {
+
+inline constexpr unsigned kAllLanes = 0xffffffffu;
+inline constexpr int kWarp = 32;
+
+// The sum over the lanes of a full warp, in every lane.
+template <typename T>
+__device__ inline T WarpSum(T value) {
+  GPU_UNROLL
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, lanes);
+  }
+  return value;
+}
+
+template <typename T>
+__device__ inline T WarpMax(T value) {
+  GPU_UNROLL
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    const T other = __shfl_xor_sync(kAllLanes, value, lanes);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
+// The sum over a block of whole warps, in thread 0. `part` has a place for each warp and
+// may be used again after the next __syncthreads.
+template <typename T>
+__device__ inline T BlockSum(T value, T* part) {
+  value = WarpSum(value);
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned warp = threadIdx.x / kWarp;
+  if (lane == 0) part[warp] = value;
+  __syncthreads();
+  T sum = T();
+  if (threadIdx.x == 0) {
+    for (unsigned w = 0; w < blockDim.x / kWarp; ++w) sum += part[w];
+  }
+  return sum;
+}
+
+}  // namespace pagoda

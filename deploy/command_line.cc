@@ -26,6 +26,8 @@ struct Arguments {
   CheckpointDeltaArguments delta;
   TableScanArguments scan;
   TableTopArguments top;
+  TableLoadArguments load;
+  TableEvictArguments evict;
   PlanArguments plan;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
@@ -234,6 +236,61 @@ void DefineTableRows(CLI::App* app, Arguments& all, Command& command) {
   compact->callback([&] { command = [&all] { return RunTableCompact(all.directory); }; });
 }
 
+void DefineTableLoad(CLI::App* app, Arguments& all, Command& command) {
+  CLI::App* load =
+      app->add_subcommand("load", "Stores rows from .npy files in a table of stopped servers");
+  load->add_option("table", all.load.table, "Name of the table")->required();
+  load->add_option("paths", all.load.paths,
+                   "The data directories of all of the job's servers, in their order")
+      ->type_name("DIR")
+      ->required();
+  load->add_option("--ids", all.load.ids, "uint64 or int64 [n]")->type_name("NPY")->required();
+  load->add_option("--weights", all.load.weights, "float32 [n, dim]")->type_name("NPY")->required();
+  load->add_option("--slots", all.load.slots, "float32 [n, slots]; else those of a new row")
+      ->type_name("NPY");
+  load->add_option("--step", all.load.step, "Last step of the rows")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  load->add_option("--memory-mb", all.load.memory_mb, "MiB for loading")
+      ->check(CLI::Range(16, 1 << 20))
+      ->capture_default_str();
+  load->callback([&] { command = [&all] { return RunTableLoad(all.load); }; });
+}
+
+void DefineTableEvict(CLI::App* app, Arguments& all, Command& command) {
+  CLI::App* evict = app->add_subcommand(
+      "evict",
+      "Removes rows from a table of a stopped server: they read as their initial values again");
+  TableEvictArguments& to = all.evict;
+  evict->add_option("path", to.path, "A stopped server's data directory")->required();
+  evict->add_option("table", to.table, "Name of the table")->required();
+  evict->add_option("--unused-steps", to.unused_steps, "Rows that no step touched for longer")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--updates-min", to.updates_min, "Rows that fewer steps touched")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--norm-min", to.norm_min, "Rows whose weights have an L2 norm below")
+      ->check(CLI::PositiveNumber);
+  evict
+      ->add_option("--score-min", to.score_min,
+                   "Rows whose score is below: the steps that touched it, halved for every "
+                   "--score-half-life steps since")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--score-half-life", to.score_half_life, "Steps in which a score halves")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  evict->add_option("--rows-max", to.rows_max, "Then, until at most so many rows are left:")
+      ->check(CLI::PositiveNumber);
+  evict->add_option("--order", to.order, "... those that are first in this order")
+      ->check(CLI::IsMember({"oldest", "least_frequent", "lowest_score", "smallest"}))
+      ->capture_default_str();
+  evict
+      ->add_option("--now-step", to.now_step,
+                   "Step that ages are counted from; else the newest of the table")
+      ->check(CLI::PositiveNumber);
+  evict->footer("Without a criterion: what the table's own settings say (evict_ keys of the job).");
+  evict->callback([&] { command = [&all] { return RunTableEvict(all.evict); }; });
+}
+
 void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("table", "Looks into tables of rows");
   app->require_subcommand(1);
@@ -253,6 +310,8 @@ void DefineTable(CLI::App& root, Arguments& all, Command& command) {
   id->excludes(text);
   get->callback([&] { command = [&all] { return RunTableGet(all.get); }; });
   DefineTableRows(app, all, command);
+  DefineTableLoad(app, all, command);
+  DefineTableEvict(app, all, command);
 }
 
 void DefinePlan(CLI::App& root, Arguments& all, Command& command) {

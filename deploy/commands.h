@@ -135,6 +135,31 @@ struct TableTopArguments {
 };
 absl::StatusOr<int> RunTableTop(const TableTopArguments& arguments);
 absl::StatusOr<int> RunTableCompact(const std::string& path);
+// Rows from .npy files (npy_rows.h) into a table.
+struct TableLoadArguments {
+  std::vector<std::string> paths;  // Data directories of all stopped servers, in their order.
+  std::string table;
+  std::string ids, weights;
+  std::string slots;         // Empty: slots start as those of a new row.
+  int64_t step = 0;          // Last step of the rows.
+  int64_t memory_mb = 1024;  // Of the store while it loads.
+};
+absl::StatusOr<int> RunTableLoad(const TableLoadArguments& arguments);
+// Evicts rows of a stopped server's table; embedding_store/eviction.h says which.
+struct TableEvictArguments {
+  std::string path;
+  std::string table;
+  // All 0: what the table's own policy says.
+  int64_t unused_steps = 0;
+  uint32_t updates_min = 0;
+  float norm_min = 0.0f;
+  double score_min = 0.0;
+  int64_t rows_max = 0;
+  int64_t score_half_life = 10000;
+  std::string order = "oldest";
+  int64_t now_step = 0;  // That ages are counted from; 0: the newest.
+};
+absl::StatusOr<int> RunTableEvict(const TableEvictArguments& arguments);
 
 // What a job will need: memory, disk, log, network, speed.
 struct PlanArguments {

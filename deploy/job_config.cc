@@ -236,6 +236,7 @@ class JobParser {
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfSparse(fields, &sparse.init_stddev)));
     sparse.optimizer = ToProto(fields);
     sparse.precision = fields.precision;
+    SetPolicySpecs(fields.policies, &sparse.policies);
     for (const std::string& name : NamesUnder("table")) {
       const std::string section = absl::StrCat("table.", name);
       PAGODA_RETURN_IF_ERROR(CheckTable(name, WhereOf(section)));
@@ -245,7 +246,8 @@ class JobParser {
         if (declared.name == name && !declared.optimizer.empty()) table.kind = declared.optimizer;
       }
       PAGODA_RETURN_IF_ERROR(Fill(KeysOfTable(section, table)));
-      sparse.overrides.push_back({name, ToProto(table), table.frozen, table.precision});
+      sparse.overrides.push_back({name, ToProto(table), table.frozen, table.precision, {}});
+      SetPolicySpecs(table.policies, &sparse.overrides.back().policies);
     }
     return absl::OkStatus();
   }

@@ -78,8 +78,9 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
            "Limits each gradient value to this, before clip_norm; 0: never.")
       .AtLeast(0);
   keys.Add("precision", &fields.precision, "",
-           "Weights as the servers keep them; 16 bits are rounded at random, slots are f32.")
-      .OneOf({"f32", "f16", "bf16"});
+           "Weights as the servers keep them; 16 bits are rounded at random, slots are f32. int8: "
+           "on disk, with a scale for each row; f32 in memory.")
+      .OneOf({"f32", "f16", "bf16", "int8"});
   keys.Add("schedule", &fields.schedule, "",
            "Course of the rate after its warm-up; [schedule] multiplies what comes of it.")
       .OneOf({"constant", "cosine", "inverse_sqrt"});
@@ -95,6 +96,7 @@ void AddSparseOptimizer(JobKeys& keys, SparseFields& fields) {
   keys.Add("exact", &values.exact, "",
            "Rows read as if every step had updated every row: decay, momentum and L2 that a row "
            "missed are made up for. Needs train.mode sync; l2 only with sgd and momentum.");
+  AddTablePolicies(keys, fields.policies);
 }
 
 void AddDuration(JobKeys& keys, const std::string& name, absl::Duration* field,
@@ -368,11 +370,20 @@ JobKeys KeysOfServer(ParameterServiceOptions& options) {
            "none: a crash loses what came since the last cut; process: an acknowledged push "
            "survives the death of the process; machine: and the loss of power.")
       .OneOf({"none", "process", "machine"});
-  keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB", "Budget of the memory tier."},
+  keys.AddCustom({"memory_mb", options.memory_bytes >> 20, "MiB",
+                  "Budget of all that the store keeps in memory: about 3/4 of it rows, 1/8 what "
+                  "is read from disk."},
                  [&options](const OptionValue& value) {
                    options.memory_bytes = std::get<int64_t>(value) << 20;
                  })
       .Between(16, 1 << 24);
+  keys.AddCustom({"disk_mb", options.disk_bytes_max >> 20, "MiB",
+                  "Budget of rows, log, and what a flush and a merge need for a while, cuts not "
+                  "counted: pushes beyond it are refused; 0: none."},
+                 [&options](const OptionValue& value) {
+                   options.disk_bytes_max = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 28);
   keys.Add("threads", &options.num_threads, "threads", "Threads of each server.").Between(1, 1024);
   keys.Add("ids_per_request_max", &options.ids_per_request_max, "ids",
            "A request with more ids is refused.")

@@ -13,6 +13,7 @@
 
 #include "algorithms/nn/model.h"
 #include "deploy/job_keys.h"
+#include "deploy/table_policy_keys.h"
 #include "embedding_store/table_options.h"
 #include "server/parameter_service.h"
 #include "worker/trainer_options.h"
@@ -37,6 +38,7 @@ struct SparseFields {
   SparseOptimizerOptions values;
   bool frozen = false;
   std::string precision = "f32";
+  TablePolicyFields policies;
 };
 
 JobKeys KeysOfJob(TrainerOptions& options);

@@ -167,7 +167,9 @@ absl::StatusOr<std::vector<PlanTable>> TablesOf(const ModelInstance& model,
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<EmbeddingStore> store,
                           EmbeddingStore::Open(options));
   for (const proto::TableSpec& spec : model.tables()) {
-    PAGODA_ASSIGN_OR_RETURN(const TableOptions table, TableOptionsFromSpec(spec));
+    PAGODA_ASSIGN_OR_RETURN(TableOptions table, TableOptionsFromSpec(spec));
+    table.admission = AdmissionOptions();  // Counters for it are not for so small a store.
+    table.eviction = EvictionPolicy();
     PAGODA_RETURN_IF_ERROR(store->OpenTable(table).status());
   }
   PAGODA_ASSIGN_OR_RETURN(const std::vector<StoreTableStat> stats, store->Stat());

@@ -118,6 +118,8 @@ absl::StatusOr<std::map<std::string, TableSummary>> StoredRows::Tables() {
       table.bytes_disk += stat.bytes_disk;
       table.row_bytes_disk = stat.row_bytes_disk;
       table.row_bytes_memory = stat.row_bytes_memory;
+      table.refused += stat.refused;
+      table.evicted += stat.evicted;
     }
   }
   return tables;

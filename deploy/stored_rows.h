@@ -23,6 +23,8 @@ struct TableSummary {
   uint64_t bytes_disk = 0;
   uint64_t row_bytes_disk = 0;  // As StoreTableStat's.
   uint64_t row_bytes_memory = 0;
+  uint64_t refused = 0;  // As well; of all shards.
+  uint64_t evicted = 0;
 };
 
 // The directories of the stores or cuts under `path`, in shard order: of a job's cut its

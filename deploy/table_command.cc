@@ -19,6 +19,34 @@ std::string NumbersText(const std::vector<float>& values) {
   });
 }
 
+// "; admission: ...; evicts ..." of a table that has such settings.
+std::string PoliciesText(const TableOptions& options) {
+  std::string text;
+  const AdmissionOptions& admission = options.admission;
+  if (admission.kind == AdmissionKind::kFrequency) {
+    absl::StrAppendFormat(&text, "; admission: frequency, %d steps, counts halve every %d",
+                          admission.count, admission.window_steps);
+  } else if (admission.kind == AdmissionKind::kProbability) {
+    absl::StrAppendFormat(&text, "; admission: probability %g", admission.probability);
+  }
+  const EvictionPolicy& eviction = options.eviction;
+  if (!eviction.triggers()) return text;
+  text.append("; evicts by itself");
+  if (eviction.every_steps > 0) {
+    absl::StrAppendFormat(&text, ", every %d steps", eviction.every_steps);
+  }
+  if (eviction.every_seconds > 0) {
+    absl::StrAppendFormat(&text, ", every %d s", eviction.every_seconds);
+  }
+  if (eviction.rule.rows_max > 0) {
+    absl::StrAppendFormat(&text, ", above %d rows a server", eviction.rule.rows_max);
+  }
+  if (eviction.bytes_disk_max > 0) {
+    absl::StrAppendFormat(&text, ", above %d bytes a server", eviction.bytes_disk_max);
+  }
+  return text;
+}
+
 }  // namespace
 
 absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments) {
@@ -37,6 +65,10 @@ absl::StatusOr<int> RunTableStat(const TableStatArguments& arguments) {
         "    a row: %d bytes stored, about %.1f on disk with all that goes with it, "
         "%d in memory\n",
         table.row_bytes_disk, disk_bytes_per_row, table.row_bytes_memory);
+    const std::string policies = PoliciesText(options);
+    if (policies.empty() && table.refused == 0 && table.evicted == 0) continue;
+    absl::PrintF("    %d gradients refused, %d rows evicted%s\n", table.refused, table.evicted,
+                 policies);
   }
   if (!arguments.hash) return 0;
   PAGODA_ASSIGN_OR_RETURN(const uint64_t hash, rows->ContentHash());

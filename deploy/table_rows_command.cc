@@ -149,6 +149,7 @@ absl::StatusOr<int> RunTableCompact(const std::string& path) {
   {
     StoreOptions options;
     options.path = store_path;
+    options.evicts_by_policy = false;
     PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<EmbeddingStore> store,
                             EmbeddingStore::Open(options));
     PAGODA_RETURN_IF_ERROR(store->Compact());

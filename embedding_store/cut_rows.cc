@@ -199,6 +199,7 @@ absl::StatusOr<std::vector<uint32_t>> MergeTables(const std::vector<TableOptions
       tables->push_back(table);
     } else {
       PAGODA_RETURN_IF_ERROR(CheckSameTable((*tables)[index], table));
+      (*tables)[index].slots_grown |= table.slots_grown;
     }
     indices.push_back(static_cast<uint32_t>(index));
   }

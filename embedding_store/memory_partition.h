@@ -103,6 +103,15 @@ class MemoryPartition {
     }
   }
 
+  // Find for a row that was once found `place` slots after begin(). Looks there first: a
+  // row's slot moves only when others come or go.
+  Slot* FindNear(uint32_t place, uint32_t table, FeatureId id) const {
+    Slot& slot = slots_[place & mask_];
+    if (slot.id == id && slot.word != 0 && TableOf(slot) == table) return &slot;
+    return Find(table, id, HashOf(id, table));
+  }
+  uint32_t PlaceOf(const Slot* slot) const { return static_cast<uint32_t>(slot - slots_); }
+
   // Adds a row that is absent; its bytes are unset, its only flag kRowReferenced. May
   // evict clean rows and move slots (not rows). Null: no room.
   Slot* Insert(uint32_t table, FeatureId id, uint32_t hash);
@@ -116,6 +125,7 @@ class MemoryPartition {
   static uint32_t TableOf(const Slot& slot) {
     return static_cast<uint32_t>(slot.word >> kTableShift) & kTableMask;
   }
+  // `hash`, or what PlaceOf returned.
   void PrefetchSlot(uint32_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
 
   // All slots, for scans; empty ones have word 0.

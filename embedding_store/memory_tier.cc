@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "embedding_store/sparse_optimizer.h"
@@ -17,19 +18,33 @@ constexpr int64_t kBytesPerPartition = int64_t{4} << 20;
 constexpr int64_t kSlabBytesSmall = int64_t{64} << 10;
 constexpr int64_t kSlabBytes = int64_t{256} << 10;
 
+// Ids that one thread groups at a time.
+constexpr size_t kGroupPart = 4096;
+constexpr size_t kRequestAhead = 4;  // Of its partition, while grouping: two lines.
+
 // How many requests ahead slots and rows are fetched: a miss to memory takes about
 // 250 ns, a request 10 to 20.
 constexpr size_t kSlotAhead = 24;
 constexpr size_t kRowAhead = 12;
 constexpr size_t kRing = 32;  // Power of two, above kSlotAhead.
 
-// Rows handed to the optimizer together: their lines stay in the first-level cache.
-constexpr size_t kUpdateBlock = 32;
+// The same for a push that has its rows' addresses: each takes five or six lines.
+constexpr size_t kPushAhead = 16;
+
+// Rows handed to the optimizer together. Few, so that fetching and computing alternate
+// often: memory must not stand idle while a block is computed.
+constexpr size_t kUpdateBlock = 8;
+
+constexpr uintptr_t kLineBytes = 64;
+constexpr size_t kPrefetchBytesMax = 1024;  // Of one row; the processor sees where it goes on.
 
 template <bool kWrite>
-void PrefetchLines(const char* from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, kWrite ? 1 : 0);
-  __builtin_prefetch(from + bytes - 1, kWrite ? 1 : 0);
+void PrefetchLines(const void* from, size_t bytes) {
+  const auto begin = reinterpret_cast<uintptr_t>(from);
+  bytes = std::min(bytes, kPrefetchBytesMax);
+  for (uintptr_t line = begin & ~(kLineBytes - 1); line < begin + bytes; line += kLineBytes) {
+    __builtin_prefetch(reinterpret_cast<const void*>(line), kWrite ? 1 : 0);
+  }
 }
 
 // Weights as f32; memcpy with the common widths spelled out becomes vector moves.
@@ -48,29 +63,55 @@ void CopyWeights(const RowShape& shape, const char* from, float* to) {
   }
 }
 
-// One optimizer step for at most kUpdateBlock rows of a table. Rows that are not f32
+// One optimizer step for at most kUpdateBlock rows of a table that are not f32: they
 // are widened, updated, and rounded back.
-void UpdateChosen(const RowShape& shape, const TableUpdate& update,
-                  std::span<RowRequest* const> chosen) {
+void UpdateWidened(const RowShape& shape, const TableUpdate& update,
+                   std::span<RowRequest* const> chosen) {
   float* rows[kUpdateBlock];
   const float* gradients[kUpdateBlock];
-  const bool widened = shape.precision != RowPrecision::kF32;
   thread_local std::vector<float> wide;
   const auto width = static_cast<size_t>(shape.num_floats());
-  if (widened) wide.resize(std::max(wide.size(), kUpdateBlock * width));
+  wide.resize(std::max(wide.size(), kUpdateBlock * width));
   for (size_t i = 0; i < chosen.size(); ++i) {
-    rows[i] = widened ? wide.data() + i * width : FloatsOf(chosen[i]->row);
-    if (widened) LoadRow(shape, chosen[i]->row, rows[i]);
+    rows[i] = wide.data() + i * width;
+    LoadRow(shape, chosen[i]->row, rows[i]);
     gradients[i] = chosen[i]->gradient;
   }
   UpdateRows(update.kind, update.settings, update.dim, {rows, chosen.size()},
              {gradients, chosen.size()});
-  if (!widened) return;
   for (size_t i = 0; i < chosen.size(); ++i) {
     const RandomKey key =
         RoundingKeyOf(update.rounding, chosen[i]->id, HeaderOf(chosen[i]->row)->updates);
     StoreRowRandomly(shape, rows[i], key, chosen[i]->row);
   }
+}
+
+// The same for rows of any precision.
+void UpdateChosen(const RowShape& shape, const TableUpdate& update,
+                  std::span<RowRequest* const> chosen) {
+  if (shape.precision != RowPrecision::kF32) return UpdateWidened(shape, update, chosen);
+  float* rows[kUpdateBlock];
+  const float* gradients[kUpdateBlock];
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    rows[i] = FloatsOf(chosen[i]->row);
+    gradients[i] = chosen[i]->gradient;
+  }
+  UpdateRows(update.kind, update.settings, update.dim, {rows, chosen.size()},
+             {gradients, chosen.size()});
+}
+
+// Notes in a row's header that push `sequence` has it; exact rows are brought up to its
+// step first.
+void BeginUpdate(const TableUpdate& update, uint64_t sequence, Step step, char* row) {
+  RowHeader* header = HeaderOf(row);
+  header->sequence = sequence;
+  if (update.catch_up != nullptr) {
+    update.catch_up->BringUp(FloatsOf(row), header->last_step);
+    header->last_step = static_cast<uint32_t>(update.catch_up->step() + 1);
+  } else {
+    header->last_step = static_cast<uint32_t>(step);
+  }
+  ++header->updates;
 }
 
 }  // namespace
@@ -111,51 +152,70 @@ int64_t MemoryTier::RowsMax(uint32_t table) const {
   return arena_->budget_bytes() / (tables_[table].row_bytes + 2 * int64_t{16});
 }
 
-void MemoryTier::Group(std::span<const RowSource> sources, RowBatch* batch) const {
+void MemoryTier::Group(std::span<const RowSource> sources, RowBatch* batch,
+                       const RunParts& run) const {
   size_t count = 0;
-  for (const RowSource& source : sources) count += source.ids.size();
+  batch->parts_.clear();
+  for (const RowSource& source : sources) {
+    for (size_t begin = 0; begin < source.ids.size(); begin += kGroupPart) {
+      const size_t end = std::min(begin + kGroupPart, source.ids.size());
+      batch->parts_.push_back({&source, begin, end});
+      count += end - begin;
+    }
+  }
   if (batch->capacity_ < count) {
     batch->requests_ = std::make_unique_for_overwrite<RowRequest[]>(count);
-    batch->mixed_ = std::make_unique_for_overwrite<uint64_t[]>(count);
     batch->capacity_ = count;
   }
   batch->size_ = count;
-  std::array<size_t, kPartitionsMax> next = {};
-  uint64_t* mixed = batch->mixed_.get();
-  size_t i = 0;
-  for (const RowSource& source : sources) {
-    for (const FeatureId id : source.ids) {
-      const uint64_t m = MixBits(id);
-      mixed[i++] = m;
-      ++next[(m >> 48) & partition_mask_];
-    }
-  }
-  batch->begin_.resize(partitions_.size() + 1);
+  const size_t num_parts = batch->parts_.size();
+  const size_t num_partitions = partitions_.size();
+  const auto for_each = [&](const std::function<void(size_t)>& body) {
+    if (run && num_parts > 1) return run(num_parts, body);
+    for (size_t i = 0; i < num_parts; ++i) body(i);
+  };
+  batch->next_.assign(num_parts * num_partitions, 0);
+  for_each([&](size_t i) {
+    const RowBatch::Part& part = batch->parts_[i];
+    size_t* sizes = batch->next_.data() + i * num_partitions;
+    const std::span<const FeatureId> ids =
+        part.source->ids.subspan(part.begin, part.end - part.begin);
+    for (const FeatureId id : ids) ++sizes[PartitionOf(id)];
+  });
+  batch->begin_.resize(num_partitions + 1);
   size_t sum = 0;
-  for (size_t p = 0; p < partitions_.size(); ++p) {
+  for (size_t p = 0; p < num_partitions; ++p) {
     batch->begin_[p] = sum;
-    sum += next[p];
-    next[p] = batch->begin_[p];
-  }
-  batch->begin_[partitions_.size()] = sum;
-  RowRequest* requests = batch->requests_.get();
-  i = 0;
-  for (const RowSource& source : sources) {
-    const uint64_t table_hash = source.table * uint64_t{0x9e3779b97f4a7c15};
-    for (size_t row = 0; row < source.ids.size(); ++row) {
-      const uint64_t m = mixed[i++];
-      RowRequest& request = requests[next[(m >> 48) & partition_mask_]++];
-      request.id = source.ids[row];
-      request.hash = static_cast<uint32_t>(m + table_hash);
-      request.table = source.table;
-      const size_t at = row * static_cast<size_t>(source.dim);
-      if (source.weights != nullptr) {
-        request.weights = source.weights + at;
-      } else {
-        request.gradient = source.gradients + at;
-      }
-      request.row = nullptr;
+    for (size_t i = 0; i < num_parts; ++i) {
+      const size_t size = std::exchange(batch->next_[i * num_partitions + p], sum);
+      sum += size;
     }
+  }
+  batch->begin_[num_partitions] = sum;
+  for_each([&](size_t i) {
+    GroupPart(batch->parts_[i], batch, batch->next_.data() + i * num_partitions);
+  });
+}
+
+void MemoryTier::GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* next) const {
+  const RowSource& source = *part.source;
+  RowRequest* requests = batch->requests_.get();
+  const uint64_t table_hash = source.table * uint64_t{0x9e3779b97f4a7c15};
+  const auto dim = static_cast<size_t>(source.dim);
+  for (size_t row = part.begin; row < part.end; ++row) {
+    const uint64_t m = MixBits(source.ids[row]);
+    RowRequest& request = requests[next[(m >> 48) & partition_mask_]++];
+    // Too many places to write to for the processor to see where each goes on.
+    __builtin_prefetch(&request + kRequestAhead, 1);
+    request.id = source.ids[row];
+    request.hash = static_cast<uint32_t>(m + table_hash);
+    request.table = source.table;
+    if (source.weights != nullptr) {
+      request.weights = source.weights + row * dim;
+    } else {
+      request.gradient = source.gradients + row * dim;
+    }
+    request.row = nullptr;
   }
 }
 
@@ -215,21 +275,39 @@ bool MemoryTier::CopyRow(uint32_t table, FeatureId id, char* row) {
   return true;
 }
 
-void MemoryTier::Cache(const RowMiss& miss, char* row, bool on_disk) {
-  const RowRequest& request = miss.request;
+void MemoryTier::Cache(std::span<const ReadRow> rows) {
+  std::array<size_t, kPartitionsMax + 1> begin = {};
+  for (const ReadRow& read : rows) ++begin[PartitionOf(read.miss->request.id) + 1];
+  for (size_t p = 0; p < partitions_.size(); ++p) begin[p + 1] += begin[p];
+  std::array<size_t, kPartitionsMax + 1> next = begin;
+  std::vector<const ReadRow*> by_partition(rows.size());
+  for (const ReadRow& read : rows) {
+    by_partition[next[PartitionOf(read.miss->request.id)]++] = &read;
+  }
+  for (size_t p = 0; p < partitions_.size(); ++p) {
+    if (begin[p] == begin[p + 1]) continue;
+    MemoryPartition& partition = *partitions_[p];
+    std::lock_guard<std::mutex> lock(partition.mutex);
+    for (size_t i = begin[p]; i < begin[p + 1]; ++i) {
+      partition.PrefetchSlot(by_partition[i]->miss->request.hash);
+    }
+    for (size_t i = begin[p]; i < begin[p + 1]; ++i) CacheOne(partition, *by_partition[i]);
+  }
+}
+
+void MemoryTier::CacheOne(MemoryPartition& partition, const ReadRow& read) {
+  const RowRequest& request = read.miss->request;
   const size_t bytes = tables_[request.table].row_bytes;
-  MemoryPartition& partition = *partitions_[PartitionOf(request.id)];
-  std::lock_guard<std::mutex> lock(partition.mutex);
   MemoryPartition::Slot* slot = partition.Find(request.table, request.id, request.hash);
   if (slot != nullptr) {
-    std::memcpy(row, partition.RowOf(*slot), bytes);
+    std::memcpy(read.row, partition.RowOf(*slot), bytes);
     return;
   }
-  if (partition.modified_evictions() != miss.epoch) return;
+  if (partition.modified_evictions() != read.miss->epoch) return;
   slot = partition.Insert(request.table, request.id, request.hash);
   if (slot == nullptr) return;
-  if (on_disk) slot->word |= kRowOnDisk;
-  std::memcpy(partition.RowOf(*slot), row, bytes);
+  if (read.on_disk) slot->word |= kRowOnDisk;
+  std::memcpy(partition.RowOf(*slot), read.row, bytes);
 }
 
 const RowRequest* MemoryTier::PinFound(RowBatch& batch, size_t p,
@@ -252,6 +330,7 @@ const RowRequest* MemoryTier::PinFound(RowBatch& batch, size_t p,
     if ((slot->word & kRowPinned) != 0) return &request;
     slot->word |= kRowPinned | kRowReferenced;
     request.row = partition.RowOf(*slot);
+    request.place = partition.PlaceOf(slot);
   }
   return nullptr;
 }
@@ -270,6 +349,7 @@ MemoryTier::Added MemoryTier::AddPinned(RowRequest* request, const char* row, bo
   }
   slot->word |= kRowPinned | kRowReferenced;
   request->row = partition.RowOf(*slot);
+  request->place = partition.PlaceOf(slot);
   return Added::kPinned;
 }
 
@@ -278,7 +358,7 @@ void MemoryTier::Unpin(RowBatch& batch, size_t p) {
   std::lock_guard<std::mutex> lock(partition.mutex);
   for (RowRequest& request : batch.partition(p)) {
     if (request.row == nullptr) continue;
-    MemoryPartition::Slot* slot = partition.Find(request.table, request.id, request.hash);
+    MemoryPartition::Slot* slot = partition.FindNear(request.place, request.table, request.id);
     slot->word &= ~uint64_t{kRowPinned};
     request.row = nullptr;
   }
@@ -290,45 +370,40 @@ void MemoryTier::Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
   const std::span<RowRequest> requests = batch.partition(p);
   MemoryPartition& partition = *partitions_[p];
   std::lock_guard<std::mutex> lock(partition.mutex);
-  auto prefetch = [&](size_t i) {
-    partition.PrefetchSlot(requests[i].hash);
-    PrefetchLines<true>(requests[i].row, tables_[requests[i].table].row_bytes);
+  auto prefetch = [&](const RowRequest& request) {
+    const MemoryTable& table = tables_[request.table];
+    partition.PrefetchSlot(request.place);
+    PrefetchLines<true>(request.row, table.row_bytes);
+    PrefetchLines<false>(request.gradient, static_cast<size_t>(table.shape.dim) * sizeof(float));
   };
   const size_t count = requests.size();
-  for (size_t i = 0; i < std::min(kUpdateBlock, count); ++i) prefetch(i);
+  for (size_t i = 0; i < std::min(kPushAhead, count); ++i) prefetch(requests[i]);
   RowRequest* chosen[kUpdateBlock];
+  int64_t dirty_bytes = 0;
   for (size_t begin = 0; begin < count;) {
     const uint32_t table = requests[begin].table;
     const TableUpdate& update = updates[table];
     size_t num_chosen = 0;
     int64_t created = 0;
-    int64_t newly_dirty = 0;
     size_t i = begin;
     for (; i < count && i < begin + kUpdateBlock && requests[i].table == table; ++i) {
-      if (i + kUpdateBlock < count) prefetch(i + kUpdateBlock);
+      if (i + kPushAhead < count) prefetch(requests[i + kPushAhead]);
       RowRequest& request = requests[i];
-      MemoryPartition::Slot* slot = partition.Find(table, request.id, request.hash);
+      MemoryPartition::Slot* slot = partition.FindNear(request.place, table, request.id);
       slot->word &= ~uint64_t{kRowPinned};
-      RowHeader* header = HeaderOf(request.row);
-      if (header->sequence >= sequence) continue;  // Replay of what the row has.
-      if ((slot->word & (kRowDirty | kRowWriting)) == 0) ++newly_dirty;
+      const uint64_t row_sequence = HeaderOf(request.row)->sequence;
+      if (row_sequence >= sequence) continue;  // Replay of what the row has.
+      if ((slot->word & (kRowDirty | kRowWriting)) == 0) dirty_bytes += tables_[table].row_bytes;
       slot->word |= kRowDirty | kRowModified;
-      if (header->sequence == 0) ++created;
-      header->sequence = sequence;
-      if (update.catch_up != nullptr) {
-        update.catch_up->BringUp(FloatsOf(request.row), header->last_step);
-        header->last_step = static_cast<uint32_t>(update.catch_up->step() + 1);
-      } else {
-        header->last_step = static_cast<uint32_t>(step);
-      }
-      ++header->updates;
+      if (row_sequence == 0) ++created;
+      BeginUpdate(update, sequence, step, request.row);
       chosen[num_chosen++] = &request;
     }
     UpdateChosen(tables_[table].shape, update, {chosen, num_chosen});
     if (created > 0) update.rows->fetch_add(created, std::memory_order_relaxed);
-    if (newly_dirty > 0) AddUnwritten(partition, newly_dirty * tables_[table].row_bytes);
     begin = i;
   }
+  if (dirty_bytes > 0) AddUnwritten(partition, dirty_bytes);
 }
 
 std::vector<uint32_t> MemoryTier::CountDirtyByBucket() {
@@ -343,8 +418,10 @@ std::vector<uint32_t> MemoryTier::CountDirtyByBucket() {
   return counts;
 }
 
-std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end) {
+std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end, size_t expected) {
   std::vector<RowKey> keys;
+  // Rows pushed to since they were counted come on top.
+  keys.reserve(expected + expected / 8);
   for (auto& partition : partitions_) {
     std::lock_guard<std::mutex> lock(partition->mutex);
     if (partition->unwritten_bytes == 0) continue;
@@ -358,7 +435,7 @@ std::vector<RowKey> MemoryTier::CollectDirty(uint32_t begin, uint32_t end) {
   return keys;
 }
 
-bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk) {
+bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk, RandomKey rounding) {
   MemoryPartition& partition = *partitions_[key.bucket & partition_mask_];
   std::lock_guard<std::mutex> lock(partition.mutex);
   MemoryPartition::Slot* slot =
@@ -366,7 +443,12 @@ bool MemoryTier::CopyForWrite(const RowKey& key, char* row, bool* on_disk) {
   if (slot == nullptr || (slot->word & kRowDirty) == 0) return false;
   slot->word = (slot->word & ~uint64_t{kRowDirty}) | kRowWriting;
   *on_disk = (slot->word & kRowOnDisk) != 0;
-  std::memcpy(row, partition.RowOf(*slot), tables_[key.table].row_bytes);
+  char* const kept = partition.RowOf(*slot);
+  if (const RowShape& shape = tables_[key.table].shape; shape.int8_on_disk) {
+    RoundToInt8(FloatsOf(kept), shape.dim,
+                RoundingKeyOf(rounding, key.id, HeaderOf(kept)->updates));
+  }
+  std::memcpy(row, kept, tables_[key.table].row_bytes);
   return true;
 }
 
@@ -387,6 +469,24 @@ void MemoryTier::Forget(const RowKey& key) {
   if (slot == nullptr) return;
   PAGODA_CHECK((slot->word & (kRowDirty | kRowWriting | kRowPinned)) == 0);
   partition.Erase(slot);
+}
+
+void MemoryTier::ForgetTable(uint32_t table) {
+  std::vector<FeatureId> ids;
+  for (auto& partition : partitions_) {
+    std::lock_guard<std::mutex> lock(partition->mutex);
+    partition->ForgetReads();
+    if (partition->rows_of_table(table) == 0) continue;
+    ids.clear();
+    for (const MemoryPartition::Slot& slot : *partition) {
+      if (slot.word == 0 || MemoryPartition::TableOf(slot) != table) continue;
+      PAGODA_CHECK((slot.word & (kRowDirty | kRowWriting | kRowPinned)) == 0);
+      ids.push_back(slot.id);
+    }
+    for (const FeatureId id : ids) {
+      partition->Erase(partition->Find(table, id, MemoryPartition::HashOf(id, table)));
+    }
+  }
 }
 
 void MemoryTier::FinishWrites(bool written) {

@@ -21,13 +21,17 @@
 #include "embedding_store/memory_partition.h"
 #include "embedding_store/row_catch_up.h"
 #include "embedding_store/row_format.h"
+#include "embedding_store/run_parts.h"
 
 namespace pagoda {
 
 // One row of a batch.
 struct RowRequest {
   FeatureId id = 0;
-  uint32_t hash = 0;
+  union {
+    uint32_t hash = 0;
+    uint32_t place;  // Of a pinned row: where its slot was (MemoryPartition::FindNear).
+  };
   uint32_t table = 0;
   union {
     float* weights = nullptr;  // Pull: where they go, [dim].
@@ -55,10 +59,17 @@ class RowBatch {
 
  private:
   friend class MemoryTier;
+  // A stretch of one source's ids.
+  struct Part {
+    const RowSource* source = nullptr;
+    size_t begin = 0, end = 0;
+  };
+
   size_t size_ = 0;
   size_t capacity_ = 0;
+  std::vector<Part> parts_;
+  std::vector<size_t> next_;  // [parts, partitions]: where each part's next request goes.
   std::unique_ptr<RowRequest[]> requests_;
-  std::unique_ptr<uint64_t[]> mixed_;
   std::vector<size_t> begin_;
 };
 
@@ -67,6 +78,13 @@ class RowBatch {
 struct RowMiss {
   RowRequest request;
   uint64_t epoch = 0;
+};
+
+// What became of a miss: a row from disk, or an initial one (sequence 0).
+struct ReadRow {
+  const RowMiss* miss = nullptr;
+  char* row = nullptr;
+  bool on_disk = false;
 };
 
 // What Apply needs of one table.
@@ -94,7 +112,8 @@ class MemoryTier {
   // Most rows of `table` that fit if nothing else does.
   int64_t RowsMax(uint32_t table) const;
 
-  void Group(std::span<const RowSource> sources, RowBatch* batch) const;
+  // `run`: what large batches are cut up with; empty: this thread does all.
+  void Group(std::span<const RowSource> sources, RowBatch* batch, const RunParts& run = {}) const;
 
   // Copies the weights of rows that are here; appends the others to `misses`.
   //   catch_ups: by table index, null for those that are not exact; empty: none is.
@@ -102,10 +121,10 @@ class MemoryTier {
             std::span<const RowCatchUp* const> catch_ups = {});
   // Copies one row with its header to `row`; false when it is not here.
   bool CopyRow(uint32_t table, FeatureId id, char* row);
-  // Keeps a row read from disk (or an initial one: sequence 0) as a clean copy,
-  // unless it is here already; `row` then receives the one that is here. Without
-  // room, or when rows pushed to were evicted since `epoch`, it keeps nothing.
-  void Cache(const RowMiss& miss, char* row, bool on_disk);
+  // Keeps rows as clean copies. Where one is here already, its bytes are copied to `row`
+  // instead. Without room, or when rows pushed to were evicted since the miss's epoch, it
+  // keeps nothing.
+  void Cache(std::span<const ReadRow> rows);
 
   // Pins the rows of a push that are here and sets their `row`; appends the others
   // to `misses`. Stops and returns an id that came twice, else null.
@@ -126,10 +145,12 @@ class MemoryTier {
   // Dirty rows by bucket [kNumBuckets].
   std::vector<uint32_t> CountDirtyByBucket();
   // Keys of dirty rows with bucket in [begin, end), in key order.
-  std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end);
+  //   expected: about how many there are; room is made for so many at once.
+  std::vector<RowKey> CollectDirty(uint32_t begin, uint32_t end, size_t expected = 0);
   // Copies a dirty row to `row` and marks it as being written; false when it is not
-  // dirty any more. `on_disk`: an older version is.
-  bool CopyForWrite(const RowKey& key, char* row, bool* on_disk);
+  // dirty any more. `on_disk`: an older version is. A row that is int8 on disk is
+  // rounded to that here and in the copy, by its table's key.
+  bool CopyForWrite(const RowKey& key, char* row, bool* on_disk, RandomKey rounding = {});
   // Rows being written are clean now, or (not written) dirty again.
   void FinishWrites(bool written);
 
@@ -139,10 +160,15 @@ class MemoryTier {
   // its partition's rows from disk will not be kept.
   void Forget(const RowKey& key);
 
+  // The same for all rows of a table.
+  void ForgetTable(uint32_t table);
+
   // Of rows not safe on disk.
   int64_t unwritten_bytes() const { return unwritten_bytes_.load(); }
   int64_t budget_bytes() const { return arena_->budget_bytes(); }
   int64_t used_bytes() const { return arena_->used_bytes(); }
+  // Takes `bytes` of the budget for something else; false when it has not so many left.
+  bool Reserve(int64_t bytes) { return arena_->Reserve(bytes); }
   int64_t BytesOfTable(uint32_t table);
 
  private:
@@ -151,6 +177,9 @@ class MemoryTier {
   template <bool kExact>
   void ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
                 std::span<const RowCatchUp* const> catch_ups);
+
+  void GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* next) const;
+  void CacheOne(MemoryPartition& partition, const ReadRow& read);
 
   void AddUnwritten(MemoryPartition& partition, int64_t bytes) {
     partition.unwritten_bytes += bytes;

@@ -12,6 +12,7 @@ namespace {
 constexpr uint32_t kRecordMagic = 0x52474450;  // "PDGR"
 constexpr uint32_t kPlainVersion = 1;
 constexpr uint32_t kOriginVersion = 2;
+constexpr uint32_t kRefusedVersion = 3;  // With an origin, of sequence 0 where there is none.
 
 struct RecordHeader {
   uint32_t magic = kRecordMagic;
@@ -34,7 +35,7 @@ struct TableHeader {
   uint32_t dim = 0;
   uint64_t num_ids = 0;
   float learning_rate = 0.0f;
-  uint32_t reserved = 0;  // Keeps ids aligned to 8 bytes.
+  uint32_t num_refused = 0;  // 0 before version 3.
 };
 static_assert(sizeof(PayloadHeader) == 16);
 static_assert(sizeof(PushOrigin) == 24);
@@ -55,11 +56,13 @@ absl::string_view BytesOf(std::span<const T> values) {
 
 EncodedRecord::EncodedRecord(const PushRecord& record) {
   // `fixed_` gets its final size first: the pieces point into it.
-  const bool has_origin = record.origin.sequence != 0;
+  bool has_refused = false;
+  for (const PushRecord::Table& table : record.tables) has_refused |= !table.refused.empty();
+  const bool has_origin = record.origin.sequence != 0 || has_refused;
   const size_t payload_fixed = sizeof(PayloadHeader) + (has_origin ? sizeof(PushOrigin) : 0);
   const size_t table_offset = sizeof(RecordHeader) + payload_fixed;
   fixed_.resize(table_offset + record.tables.size() * sizeof(TableHeader));
-  pieces_.reserve(2 + 4 * record.tables.size());
+  pieces_.reserve(2 + 5 * record.tables.size());
   pieces_.push_back(absl::string_view(fixed_).substr(0, table_offset));
   size_t payload_bytes = payload_fixed;
   auto add = [&](absl::string_view piece) {
@@ -78,19 +81,21 @@ EncodedRecord::EncodedRecord(const PushRecord& record) {
   for (size_t t = 0; t < record.tables.size(); ++t) {
     const PushRecord::Table& table = record.tables[t];
     const size_t at = table_offset + t * sizeof(TableHeader);
-    const TableHeader header{table.table, table.dim, table.ids.size(), table.learning_rate, 0};
+    const TableHeader header{table.table, table.dim, table.ids.size(), table.learning_rate,
+                             static_cast<uint32_t>(table.refused.size())};
     std::memcpy(fixed_.data() + at, &header, sizeof(header));
     add(absl::string_view(fixed_).substr(at, sizeof(header)));
     add(BytesOf(table.ids));
     add(BytesOf(table.gradients));
     add({kPadding, PaddingOf(payload_bytes)});
+    add(BytesOf(table.refused));
   }
 
   HashStream checksum;
   checksum.Update(pieces_[0].substr(sizeof(RecordHeader)));
   for (size_t i = 1; i < pieces_.size(); ++i) checksum.Update(pieces_[i]);
   RecordHeader header;
-  header.version = has_origin ? kOriginVersion : kPlainVersion;
+  header.version = has_refused ? kRefusedVersion : has_origin ? kOriginVersion : kPlainVersion;
   header.payload_bytes = payload_bytes;
   header.sequence = record.sequence;
   header.payload_checksum = checksum.Digest();
@@ -114,7 +119,7 @@ RecordFrame ReadRecordFrame(absl::string_view bytes) {
   frame.sequence = header.sequence;
   frame.version = header.version;
   frame.record_bytes = static_cast<int64_t>(sizeof(header) + header.payload_bytes);
-  if (header.version != kPlainVersion && header.version != kOriginVersion) {
+  if (header.version < kPlainVersion || header.version > kRefusedVersion) {
     frame.state = RecordFrame::State::kOtherVersion;
     return frame;
   }
@@ -143,11 +148,12 @@ absl::Status DecodePushRecord(const RecordFrame& frame, PushRecord* record) {
   record->step = payload.step;
   record->learning_rate_factor = payload.learning_rate_factor;
   record->origin = PushOrigin{};
-  if (frame.version == kOriginVersion) {
+  const bool may_refuse = frame.version == kRefusedVersion;
+  if (frame.version == kOriginVersion || may_refuse) {
     if (rest.size() < sizeof(record->origin)) return broken();
     std::memcpy(&record->origin, rest.data(), sizeof(record->origin));
     rest.remove_prefix(sizeof(record->origin));
-    if (record->origin.sequence == 0) return broken();
+    if (record->origin.sequence == 0 && !may_refuse) return broken();
   }
   record->tables.clear();
   for (uint32_t t = 0; t < payload.num_tables; ++t) {
@@ -168,9 +174,14 @@ absl::Status DecodePushRecord(const RecordFrame& frame, PushRecord* record) {
     }
     const auto* gradients = reinterpret_cast<const float*>(rest.data());
     rest.remove_prefix(num_gradients * sizeof(float) + padding);
+    const uint64_t num_refused = may_refuse ? header.num_refused : 0;
+    if (num_refused > rest.size() / sizeof(FeatureId)) return broken();
+    const auto* refused = reinterpret_cast<const FeatureId*>(rest.data());
+    rest.remove_prefix(num_refused * sizeof(FeatureId));
     record->tables.push_back({header.table, header.dim, header.learning_rate,
                               std::span<const FeatureId>(ids, header.num_ids),
-                              std::span<const float>(gradients, num_gradients)});
+                              std::span<const float>(gradients, num_gradients),
+                              std::span<const FeatureId>(refused, num_refused)});
   }
   if (!rest.empty()) return broken();
   return absl::OkStatus();

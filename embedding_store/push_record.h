@@ -2,10 +2,12 @@
 // is a third of the size of the row images and replay runs the code that ran then.
 //
 //   record   header (40 bytes), payload, zero padding to a multiple of 8
-//   payload  step, learning rate factor; in version 2 the origin; and per table:
-//            index, dim, learning rate, ids [n], gradients [n, dim]
+//   payload  step, learning rate factor; in versions 2 and 3 the origin; and per table:
+//            index, dim, learning rate, ids [n], gradients [n, dim]; in version 3 also
+//            the ids [m] that admission refused (admission.h)
 //
-// Version 1 is written for a push without an origin, version 2 for one with.
+// Version 1 is written for a push without an origin, version 2 for one with, version 3
+// where an id was refused.
 // Byte offsets and a worked example: docs/formats.md. Threads: pure functions.
 #pragma once
 
@@ -28,6 +30,8 @@ struct PushRecord {
     float learning_rate = 0.0f;  // The table's, before the factor.
     std::span<const FeatureId> ids;
     std::span<const float> gradients;  // [ids.size(), dim]
+    // Pushed too, but refused: they get no row. A table has them in its first part.
+    std::span<const FeatureId> refused{};
   };
   uint64_t sequence = 0;
   Step step = 0;

@@ -1,38 +1,51 @@
 #include "embedding_store/rocks_tier.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
-#include <rocksdb/env.h>
-#include <rocksdb/file_checksum.h>
-#include <rocksdb/filter_policy.h>
-#include <rocksdb/options.h>
 #include <rocksdb/sst_file_writer.h>
-#include <rocksdb/table.h>
 #include <rocksdb/utilities/checkpoint.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
-#include <cstdarg>
-#include <cstdio>
 #include <cstring>
 #include <mutex>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "embedding_store/rocks_file_system.h"
+#include "embedding_store/rocks_options.h"
+#include "embedding_store/row_filter.h"
 
 namespace pagoda {
 namespace {
 
-constexpr char kChecksumName[] = "pagoda.xxh3";
 // Longer than any row's key and above all of them.
 const std::string kMetaKey(kRowKeyBytes + 1, '\xff');
 const std::string kStepsKey(kRowKeyBytes + 2, '\xff');
+
+// Six bytes ff, table u32, part u16: tables end at 65,535, so that no row begins like
+// this, and that the keys above come later.
+constexpr size_t kStateKeyBytes = 6 + 4 + 2;
+
+std::string StateKey(uint32_t table, uint32_t part) {
+  std::string key(6, '\xff');
+  for (int shift = 24; shift >= 0; shift -= 8) key.push_back(static_cast<char>(table >> shift));
+  for (int shift = 8; shift >= 0; shift -= 8) key.push_back(static_cast<char>(part >> shift));
+  return key;
+}
+
+bool DecodeStateKey(absl::string_view bytes, uint32_t* table, uint32_t* part) {
+  if (bytes.size() != kStateKeyBytes) return false;
+  *table = *part = 0;
+  for (size_t i = 6; i < 10; ++i) *table = *table << 8 | static_cast<uint8_t>(bytes[i]);
+  for (size_t i = 10; i < 12; ++i) *part = *part << 8 | static_cast<uint8_t>(bytes[i]);
+  return true;
+}
 constexpr char kMetaVersion = 1;
 constexpr char kMetaVersionClients = 2;  // With the number of tables and clients' windows.
 
@@ -46,104 +59,23 @@ constexpr size_t kReadBatch = 256;
 constexpr uint64_t kLevel0FilesMax = 16;
 constexpr int kCompactionWaitSeconds = 120;
 
-absl::Status FromRocks(const rocksdb::Status& status, absl::string_view action) {
-  if (status.ok()) return absl::OkStatus();
-  const std::string message = absl::StrCat("RocksDB, ", action, ": ", status.ToString());
-  if (status.IsCorruption()) return absl::DataLossError(message);
-  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
-  if (status.IsPathNotFound()) return absl::DataLossError(message);
-  if (status.IsInvalidArgument() && message.find("does not exist") != std::string::npos) {
-    return absl::DataLossError(message);
-  }
-  if (status.IsIOError()) {
-    if (message.find("lock") != std::string::npos) return absl::FailedPreconditionError(message);
-    if (message.find("No such file") != std::string::npos) return absl::DataLossError(message);
-    return absl::UnavailableError(message);
-  }
-  return absl::InternalError(message);
-}
+// Filling the filter may take what nobody else wants.
+constexpr int kFillerNice = 10;
 
-class Xxh3Generator final : public rocksdb::FileChecksumGenerator {
- public:
-  void Update(const char* data, size_t n) override { checksum_.Update({data, n}); }
-  void Finalize() override {
-    const uint64_t digest = checksum_.Digest();
-    text_.assign(reinterpret_cast<const char*>(&digest), sizeof(digest));
-  }
-  std::string GetChecksum() const override { return text_; }
-  const char* Name() const override { return kChecksumName; }
+constexpr uint32_t kFilterBuckets = kNumBuckets / 64;
 
- private:
-  HashStream checksum_;
-  std::string text_;
-};
+// How many keys ahead the filter's blocks are fetched.
+constexpr size_t kFilterAhead = 8;
 
-class Xxh3Factory final : public rocksdb::FileChecksumGenFactory {
- public:
-  std::unique_ptr<rocksdb::FileChecksumGenerator> CreateFileChecksumGenerator(
-      const rocksdb::FileChecksumGenContext&) override {
-    return std::make_unique<Xxh3Generator>();
-  }
-  const char* Name() const override { return "pagoda.xxh3.factory"; }
-};
-
-// Errors go to our log; and RocksDB then writes no LOG file of its own, which
-// would change a directory that is only read.
-class ErrorLogger final : public rocksdb::Logger {
- public:
-  ErrorLogger() : rocksdb::Logger(rocksdb::InfoLogLevel::ERROR_LEVEL) {}
-  using rocksdb::Logger::Logv;
-  void Logv(const char* format, va_list arguments) override {
-    char line[1024];
-    std::vsnprintf(line, sizeof(line), format, arguments);
-    PAGODA_LOG_WARNING("RocksDB: {}", line);
-  }
-  void LogHeader(const char*, va_list) override {}
-};
-
-// One lock a shard, and at least 8 MiB in each.
-int CacheShardBits(int64_t cache_bytes) {
-  int bits = 0;
-  while (bits < 6 && (cache_bytes >> bits) > (int64_t{16} << 20)) ++bits;
-  return bits;
-}
-
-rocksdb::Options MakeOptions(const RocksTierOptions& options, rocksdb::Env* env) {
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(static_cast<size_t>(options.cache_bytes),
-                                           CacheShardBits(options.cache_bytes));
-  // Indexes and filters grow with the table; in the cache they have a ceiling. They
-  // are cut into small blocks, since one larger than a shard of the cache would be
-  // read again for every lookup.
-  table.cache_index_and_filter_blocks = true;
-  table.cache_index_and_filter_blocks_with_high_priority = true;
-  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
-  table.partition_filters = true;
-  table.pin_top_level_index_and_filter = true;
-  table.metadata_block_size = size_t{16} << 10;
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10, false));
-  table.block_size = 4096;
-  table.checksum = rocksdb::kXXH3;
-  table.format_version = 5;
-
-  rocksdb::Options o;
-  if (env != nullptr) o.env = env;
-  o.create_if_missing = options.create;
-  o.paranoid_checks = true;
-  o.compression = rocksdb::kNoCompression;  // Trained weights do not compress.
-  o.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  o.write_buffer_size = size_t{1} << 20;  // Memtables stay empty: rows come as runs.
-  o.target_file_size_base = uint64_t{64} << 20;
-  o.max_bytes_for_level_base = uint64_t{512} << 20;
-  o.level0_file_num_compaction_trigger = 4;
-  o.level_compaction_dynamic_level_bytes = true;
-  o.max_background_jobs = 2;
-  o.max_open_files = 512;  // Each open file costs memory for its reader.
-  o.file_checksum_gen_factory = std::make_shared<Xxh3Factory>();
-  o.info_log = std::make_shared<ErrorLogger>();
-  o.stats_dump_period_sec = 0;
-  o.stats_persist_period_sec = 0;
-  return o;
+rocksdb::Options OptionsOf(const RocksTierOptions& options, rocksdb::Env* env,
+                           RocksSignals* signals) {
+  RocksSettings settings;
+  settings.cache_bytes = options.cache_bytes;
+  settings.run_bytes = options.run_bytes;
+  settings.create = options.create;
+  settings.env = env;
+  settings.signals = signals;
+  return MakeRocksOptions(settings);
 }
 
 std::string EncodeMeta(const RocksMeta& meta) {
@@ -198,7 +130,13 @@ class RocksTierImpl final : public RocksTier {
       : options_(options),
         fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
         env_(std::move(env)),
-        rocks_options_(MakeOptions(options, env_.get())) {}
+        rocks_options_(OptionsOf(options, env_.get(), &signals_)) {
+    if (options.filter_bytes > 0) filter_ = std::make_unique<RowFilter>(options.filter_bytes);
+  }
+  ~RocksTierImpl() override {
+    closing_.store(true);
+    if (filter_filler_.joinable()) filter_filler_.join();
+  }
 
   absl::Status Start();
 
@@ -210,6 +148,7 @@ class RocksTierImpl final : public RocksTier {
   absl::Status Scan(const Visit& visit) override { return ScanBuckets(0, kNumBuckets, visit); }
   absl::Status ScanBuckets(uint32_t begin, uint32_t end, const Visit& visit) override;
   std::unique_ptr<Cursor> NewCursor() override;
+  absl::Status ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) override;
   absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() override;
   absl::Status Compact() override;
   absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(const std::string& directory) override;
@@ -218,25 +157,52 @@ class RocksTierImpl final : public RocksTier {
     db_->GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes);
     return static_cast<int64_t>(bytes);
   }
+  RocksDiskUse disk_use() const override;
+  void RemoveReplaced() override { RemoveObsoleteFiles(db_.get()); }
+  int64_t run_bytes_added() const override { return run_bytes_added_.load(); }
+  int64_t rows_removed() const override { return rows_removed_.load(); }
+  absl::Status Resume() override;
+  void SetBytesMax(int64_t bytes) override { signals_.bytes_max.store(bytes); }
+  bool filter_is_complete() const override { return filter_complete_.load(); }
+
+  // Rows that a run adds, before it is added, and removes.
+  void NoteAdded(const RowKey& key) {
+    if (filter_ != nullptr) filter_->Add(key);
+  }
+  void NoteRemoved() { rows_removed_.fetch_add(1); }
 
   FileSystem* file_system() const { return fs_; }
   const rocksdb::Options& rocks_options() const { return rocks_options_; }
   std::string NextRunPath() {
     return absl::StrCat(options_.run_directory, "/run-", next_run_++, ".sst");
   }
-  absl::Status AddRuns(const std::vector<std::string>& files,
-                       const std::vector<std::string>& checksums, const RocksMeta& meta);
+  struct Runs {
+    std::vector<std::string> files, checksums;
+    int64_t bytes = 0;
+  };
+  absl::Status AddRuns(const Runs& runs, const RocksMeta& meta);
 
  private:
   absl::Status ReadMeta();
-  absl::Status WaitForCompaction();
+  void WaitForCompaction();
+  // Makes the filter hold all rows, in a thread of its own where there are any.
+  void StartFilter();
+  absl::Status ReadBatch(std::span<const RowKey> keys, size_t first, std::span<const size_t> places,
+                         const OnValue& on_row);
 
   const RocksTierOptions options_;
   FileSystem* const fs_;
   const std::shared_ptr<rocksdb::Env> env_;  // Null: RocksDB's own.
+  RocksSignals signals_;
   const rocksdb::Options rocks_options_;
   std::unique_ptr<rocksdb::DB> db_;
   int next_run_ = 0;
+  std::atomic<int64_t> run_bytes_added_{0};
+  std::atomic<int64_t> rows_removed_{0};
+  std::unique_ptr<RowFilter> filter_;  // Null: none.
+  std::atomic<bool> filter_complete_{false};
+  std::atomic<bool> closing_{false};
+  std::thread filter_filler_;
   mutable std::mutex mutex_;
   RocksMeta meta_;
 };
@@ -254,7 +220,7 @@ class CursorImpl final : public RocksTier::Cursor {
     return TakeKey();
   }
   absl::Status SeekToLast() override {
-    row_->SeekForPrev({kMetaKey.data(), kRowKeyBytes});  // All rows sort before the meta key.
+    row_->SeekForPrev(StateKey(0, 0).substr(0, 6));  // Behind all rows, before tables' states.
     return TakeKey();
   }
   absl::Status Next() override {
@@ -283,12 +249,13 @@ class RunWriterImpl final : public RocksTier::RunWriter {
   ~RunWriterImpl() override {
     writer_.reset();
     // An added run was moved away; what is left over is removed at the next opening.
-    for (const std::string& path : paths_) (void)tier_->file_system()->Remove(path);
+    for (const std::string& path : runs_.files) (void)tier_->file_system()->Remove(path);
   }
 
   absl::Status Add(const RowKey& key, absl::string_view value) override {
     char bytes[kRowKeyBytes];
     EncodeRowKey(key, bytes);
+    tier_->NoteAdded(key);
     return Put({bytes, kRowKeyBytes}, value);
   }
 
@@ -296,14 +263,19 @@ class RunWriterImpl final : public RocksTier::RunWriter {
     char bytes[kRowKeyBytes];
     EncodeRowKey(key, bytes);
     PAGODA_RETURN_IF_ERROR(MakeRoom());
+    tier_->NoteRemoved();
     return FromRocks(writer_->Delete({bytes, kRowKeyBytes}), "writing a run");
+  }
+
+  absl::Status AddState(uint32_t table, uint32_t part, absl::string_view value) override {
+    return Put(StateKey(table, part), value);
   }
 
   absl::Status Commit(const RocksMeta& meta) override {
     PAGODA_RETURN_IF_ERROR(Put(kMetaKey, EncodeMeta(meta)));
     if (meta.steps != nullptr) PAGODA_RETURN_IF_ERROR(Put(kStepsKey, *meta.steps));
     PAGODA_RETURN_IF_ERROR(FinishFile());
-    return tier_->AddRuns(paths_, checksums_, meta);
+    return tier_->AddRuns(runs_, meta);
   }
 
  private:
@@ -313,11 +285,11 @@ class RunWriterImpl final : public RocksTier::RunWriter {
       PAGODA_RETURN_IF_ERROR(FinishFile());
     }
     if (writer_ == nullptr) {
-      paths_.push_back(tier_->NextRunPath());
+      runs_.files.push_back(tier_->NextRunPath());
       // What was just flushed is likely to be read again: it may stay in the page cache.
       writer_ = std::make_unique<rocksdb::SstFileWriter>(
           rocksdb::EnvOptions(), tier_->rocks_options(), nullptr, /*invalidate_page_cache=*/false);
-      PAGODA_RETURN_IF_ERROR(FromRocks(writer_->Open(paths_.back()), "starting a run"));
+      PAGODA_RETURN_IF_ERROR(FromRocks(writer_->Open(runs_.files.back()), "starting a run"));
     }
     return absl::OkStatus();
   }
@@ -331,15 +303,15 @@ class RunWriterImpl final : public RocksTier::RunWriter {
   absl::Status FinishFile() {
     rocksdb::ExternalSstFileInfo info;
     PAGODA_RETURN_IF_ERROR(FromRocks(writer_->Finish(&info), "finishing a run"));
-    checksums_.push_back(info.file_checksum);
+    runs_.checksums.push_back(info.file_checksum);
+    runs_.bytes += static_cast<int64_t>(info.file_size);
     writer_.reset();
     return absl::OkStatus();
   }
 
   RocksTierImpl* const tier_;
   std::unique_ptr<rocksdb::SstFileWriter> writer_;
-  std::vector<std::string> paths_;
-  std::vector<std::string> checksums_;
+  RocksTierImpl::Runs runs_;
 };
 
 absl::Status RocksTierImpl::Start() {
@@ -357,7 +329,36 @@ absl::Status RocksTierImpl::Start() {
   PAGODA_RETURN_IF_ERROR(
       FromRocks(rocksdb::DB::Open(rocks_options_, options_.directory, &db), action));
   db_.reset(db);
-  return ReadMeta();
+  PAGODA_RETURN_IF_ERROR(ReadMeta());
+  StartFilter();
+  return absl::OkStatus();
+}
+
+void RocksTierImpl::StartFilter() {
+  if (filter_ == nullptr) return;
+  if (std::all_of(meta_.rows.begin(), meta_.rows.end(), [](uint64_t rows) { return rows == 0; })) {
+    filter_complete_.store(true);
+    return;
+  }
+  // Runs added meanwhile enter their rows themselves.
+  filter_filler_ = std::thread([this] {
+    (void)::setpriority(PRIO_PROCESS, 0, kFillerNice);  // Of this thread alone.
+    // Some buckets at a time: files that a merge replaces meanwhile stay no longer than one.
+    absl::Status scanned;
+    for (uint32_t begin = 0; begin < kNumBuckets && scanned.ok(); begin += kFilterBuckets) {
+      scanned =
+          ScanBuckets(begin, begin + kFilterBuckets, [this](const RowKey& key, absl::string_view) {
+            filter_->Add(key);
+            return !closing_.load(std::memory_order_relaxed);
+          });
+      if (closing_.load()) break;
+    }
+    if (scanned.ok() && !closing_.load()) filter_complete_.store(true);
+    if (!scanned.ok()) {
+      PAGODA_LOG_WARNING("{}: reads are not screened for rows that are absent: {}",
+                         options_.directory, std::string(scanned.message()));
+    }
+  });
 }
 
 absl::Status RocksTierImpl::ReadMeta() {
@@ -375,30 +376,47 @@ absl::Status RocksTierImpl::ReadMeta() {
 }
 
 absl::Status RocksTierImpl::Read(std::span<const RowKey> keys, const OnValue& on_row) {
-  std::vector<std::array<char, kRowKeyBytes>> bytes(std::min(keys.size(), kReadBatch));
-  std::vector<rocksdb::Slice> slices(bytes.size());
-  std::vector<rocksdb::PinnableSlice> values(bytes.size());
-  std::vector<rocksdb::Status> statuses(bytes.size());
-  rocksdb::ReadOptions read;
-  for (size_t begin = 0; begin < keys.size(); begin += kReadBatch) {
-    const size_t count = std::min(kReadBatch, keys.size() - begin);
-    for (size_t i = 0; i < count; ++i) {
-      EncodeRowKey(keys[begin + i], bytes[i].data());
-      slices[i] = rocksdb::Slice(bytes[i].data(), kRowKeyBytes);
-      values[i].Reset();
-    }
-    db_->MultiGet(read, db_->DefaultColumnFamily(), count, slices.data(), values.data(),
-                  statuses.data(), /*sorted_input=*/true);
-    for (size_t i = 0; i < count; ++i) {
-      if (!statuses[i].ok() && !statuses[i].IsNotFound()) {
-        return FromRocks(statuses[i], absl::StrCat("reading row ", keys[begin + i].id));
-      }
-      const absl::string_view value = statuses[i].ok()
-                                          ? absl::string_view(values[i].data(), values[i].size())
-                                          : absl::string_view();
-      PAGODA_RETURN_IF_ERROR(on_row(begin + i, value));
-    }
+  const bool screened = filter_complete_.load();
+  std::vector<size_t> places;  // Of keys that may be there, up to a batch.
+  places.reserve(std::min(keys.size(), kReadBatch));
+  size_t first = 0;  // Not yet answered.
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (screened && i + kFilterAhead < keys.size()) filter_->Prefetch(keys[i + kFilterAhead]);
+    if (!screened || filter_->MayHold(keys[i])) places.push_back(i);
+    if (places.size() < kReadBatch && i + 1 < keys.size()) continue;
+    PAGODA_RETURN_IF_ERROR(ReadBatch(keys.first(i + 1), first, places, on_row));
+    first = i + 1;
+    places.clear();
   }
+  return absl::OkStatus();
+}
+
+// Answers keys[first, end): those at `places` from RocksDB, the others as absent.
+absl::Status RocksTierImpl::ReadBatch(std::span<const RowKey> keys, size_t first,
+                                      std::span<const size_t> places, const OnValue& on_row) {
+  std::array<std::array<char, kRowKeyBytes>, kReadBatch> bytes;
+  std::array<rocksdb::Slice, kReadBatch> slices;
+  std::array<rocksdb::PinnableSlice, kReadBatch> values;
+  std::array<rocksdb::Status, kReadBatch> statuses;
+  for (size_t i = 0; i < places.size(); ++i) {
+    EncodeRowKey(keys[places[i]], bytes[i].data());
+    slices[i] = rocksdb::Slice(bytes[i].data(), kRowKeyBytes);
+  }
+  if (!places.empty()) {
+    db_->MultiGet(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), places.size(), slices.data(),
+                  values.data(), statuses.data(), /*sorted_input=*/true);
+  }
+  size_t next = first;
+  for (size_t i = 0; i < places.size(); ++i) {
+    for (; next < places[i]; ++next) PAGODA_RETURN_IF_ERROR(on_row(next, {}));
+    if (!statuses[i].ok() && !statuses[i].IsNotFound()) {
+      return FromRocks(statuses[i], absl::StrCat("reading row ", keys[next].id));
+    }
+    PAGODA_RETURN_IF_ERROR(
+        on_row(next++, statuses[i].ok() ? absl::string_view(values[i].data(), values[i].size())
+                                        : absl::string_view()));
+  }
+  for (; next < keys.size(); ++next) PAGODA_RETURN_IF_ERROR(on_row(next, {}));
   return absl::OkStatus();
 }
 
@@ -427,43 +445,82 @@ std::unique_ptr<RocksTier::Cursor> RocksTierImpl::NewCursor() {
   return std::make_unique<CursorImpl>(std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(read)));
 }
 
+absl::Status RocksTierImpl::ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) {
+  rocksdb::ReadOptions read;
+  read.fill_cache = false;
+  const std::unique_ptr<rocksdb::Iterator> state(db_->NewIterator(read));
+  for (state->Seek(StateKey(begin, 0)); state->Valid(); state->Next()) {
+    uint32_t table = 0, part = 0;
+    if (!DecodeStateKey({state->key().data(), state->key().size()}, &table, &part)) break;
+    if (table >= end) break;
+    PAGODA_RETURN_IF_ERROR(visit(table, part, {state->value().data(), state->value().size()}));
+  }
+  return FromRocks(state->status(), "reading tables' states");
+}
+
 absl::Status RocksTierImpl::Compact() {
   rocksdb::CompactRangeOptions all;
   all.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-  return FromRocks(db_->CompactRange(all, nullptr, nullptr), "merging all runs");
+  const absl::Status merged =
+      FromRocks(db_->CompactRange(all, nullptr, nullptr), "merging all runs");
+  RemoveObsoleteFiles(db_.get());
+  return merged;
 }
 
 absl::StatusOr<std::unique_ptr<RocksTier::RunWriter>> RocksTierImpl::NewRun() {
   return std::unique_ptr<RunWriter>(std::make_unique<RunWriterImpl>(this));
 }
 
-absl::Status RocksTierImpl::WaitForCompaction() {
-  for (int i = 0; i < kCompactionWaitSeconds * 100; ++i) {
-    uint64_t errors = 0;
-    std::string files = "0";
-    db_->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &files);
-    db_->GetIntProperty(rocksdb::DB::Properties::kBackgroundErrors, &errors);
-    if (std::stoull(files) < kLevel0FilesMax || errors > 0) return absl::OkStatus();
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return absl::OkStatus();
+absl::Status RocksTierImpl::Resume() {
+  if (!signals_.stopped.exchange(false)) return absl::OkStatus();
+  const absl::Status resumed = FromRocks(db_->Resume(), "going on after an error");
+  if (!resumed.ok()) signals_.stopped.store(true);
+  return resumed;
 }
 
-absl::Status RocksTierImpl::AddRuns(const std::vector<std::string>& files,
-                                    const std::vector<std::string>& checksums,
-                                    const RocksMeta& meta) {
-  PAGODA_RETURN_IF_ERROR(WaitForCompaction());
-  // After running out of space RocksDB refuses writes until told to go on.
-  (void)db_->Resume();
+void RocksTierImpl::WaitForCompaction() {
+  for (int i = 0; i < kCompactionWaitSeconds * 100 && !signals_.stopped.load(); ++i) {
+    std::string files = "0";
+    db_->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &files);
+    if (std::stoull(files) < kLevel0FilesMax) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+RocksDiskUse RocksTierImpl::disk_use() const {
+  RocksDiskUse use;
+  uint64_t live = 0;
+  db_->GetIntProperty(rocksdb::DB::Properties::kLiveSstFilesSize, &live);
+  use.files = static_cast<int64_t>(live);
+  use.replaced = signals_.replaced.bytes();
+  use.merge = static_cast<int64_t>(kMergeFilesMax * rocks_options_.target_file_size_base);
+  rocksdb::ColumnFamilyMetaData levels;
+  db_->GetColumnFamilyMetaData(&levels);
+  for (const rocksdb::LevelMetaData& level : levels.levels) {
+    if (level.level == 0) {
+      use.level0 = static_cast<int64_t>(level.size);
+    } else if (use.below == 0) {
+      use.below = static_cast<int64_t>(level.size);
+    }
+  }
+  return use;
+}
+
+absl::Status RocksTierImpl::AddRuns(const Runs& runs, const RocksMeta& meta) {
+  // Asked without being told to: an error that nobody reported would end here, too.
+  signals_.stopped.store(true);
+  PAGODA_RETURN_IF_ERROR(Resume());
+  WaitForCompaction();
   rocksdb::IngestExternalFileArg run;
   run.column_family = db_->DefaultColumnFamily();
-  run.external_files = files;
+  run.external_files = runs.files;
   run.options.move_files = true;
   run.options.write_global_seqno = false;
   run.options.verify_file_checksum = false;  // Known from writing it.
-  run.files_checksums = checksums;
-  run.files_checksum_func_names.assign(files.size(), kChecksumName);
+  run.files_checksums = runs.checksums;
+  run.files_checksum_func_names.assign(runs.files.size(), kRocksChecksumName);
   PAGODA_RETURN_IF_ERROR(FromRocks(db_->IngestExternalFiles({run}), "adding a run"));
+  run_bytes_added_.fetch_add(runs.bytes);
   std::lock_guard<std::mutex> lock(mutex_);
   meta_ = meta;
   return absl::OkStatus();
@@ -485,7 +542,7 @@ absl::StatusOr<std::map<std::string, uint64_t>> RocksTierImpl::Checkpoint(
   files.insert(files.end(), later.begin(), later.end());
   std::map<std::string, uint64_t> checksums;
   for (const rocksdb::LiveFileMetaData& file : files) {
-    if (file.file_checksum_func_name != kChecksumName ||
+    if (file.file_checksum_func_name != kRocksChecksumName ||
         file.file_checksum.size() != sizeof(uint64_t)) {
       continue;
     }
@@ -498,6 +555,10 @@ absl::StatusOr<std::map<std::string, uint64_t>> RocksTierImpl::Checkpoint(
 }
 
 }  // namespace
+
+int64_t RocksDiskUse::MergeBytesMax(int64_t run_bytes) const {
+  return std::max(level0 + run_bytes + below, std::min(files + run_bytes, merge));
+}
 
 absl::StatusOr<std::unique_ptr<RocksTier>> RocksTier::Open(const RocksTierOptions& options) {
   std::shared_ptr<rocksdb::Env> env;

@@ -6,8 +6,9 @@
 // to 30 times the rate of writing through a memtable, and a crash leaves all of a
 // flush or nothing. RocksDB's own log is never written.
 //
-// Besides rows there is one key, sorted after all of them, with RocksMeta, and for
-// exact tables another one after it with RocksMeta.steps.
+// Besides rows there are, sorted after all of them: parts of tables' states (counters,
+// admission; table_state.h), then one key with RocksMeta, and for exact tables another one
+// with RocksMeta.steps.
 //
 // Errors of every call: DATA_LOSS (a checksum or format is wrong; RocksDB names the
 // file), RESOURCE_EXHAUSTED (no space), UNAVAILABLE (I/O errors).
@@ -44,11 +45,26 @@ struct RocksMeta {
 struct RocksTierOptions {
   std::string directory;      // Of RocksDB's files.
   std::string run_directory;  // For runs not yet added; emptied on opening. Same file system.
-  int64_t cache_bytes = int64_t{8} << 20;  // Blocks, indexes and filters.
-  bool read_only = false;                  // Nothing in `directory` changes.
-  bool create = false;                     // Otherwise it must exist.
+  // Blocks, indexes, filters, readers of files, and the memtable that stays empty.
+  int64_t cache_bytes = int64_t{8} << 20;
+  int64_t filter_bytes = 0;  // Of row_filter.h; 0: none.
+  int64_t run_bytes = 0;     // About as much as one flush writes; sizes files.
+  bool read_only = false;    // Nothing in `directory` changes.
+  bool create = false;       // Otherwise it must exist.
   // Carries out every change to files (rocks_file_system.h); nullptr: the real one.
   FileSystem* file_system = nullptr;
+};
+
+// Bytes of files with rows, as of now.
+struct RocksDiskUse {
+  int64_t files = 0;     // With the rows as they are.
+  int64_t replaced = 0;  // Beside them: replaced by a merge, but not yet removed.
+  int64_t level0 = 0;    // Of these: runs not yet merged.
+  int64_t below = 0;     // Of these: the level that runs are merged into next.
+  int64_t merge = 0;     // What a merge of other levels takes in at most.
+
+  // At most what a merge takes for a while, with `run_bytes` more in level 0.
+  int64_t MergeBytesMax(int64_t run_bytes) const;
 };
 
 class RocksTier {
@@ -92,10 +108,18 @@ class RocksTier {
     // REQUIRES: keys rise strictly over the life of the writer.
     virtual absl::Status Add(const RowKey& key, absl::string_view value) = 0;
     virtual absl::Status Remove(const RowKey& key) = 0;  // Whatever is there, if anything.
+    // Replaces a part, below 65,536, of a table's state.
+    //   REQUIRES: after all rows; (table, part) rise strictly.
+    virtual absl::Status AddState(uint32_t table, uint32_t part, absl::string_view value) = 0;
     // Adds all rows and `meta` in one atomic, synced step.
     virtual absl::Status Commit(const RocksMeta& meta) = 0;
   };
   virtual absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() = 0;
+
+  // Every part of the states of the tables [begin, end), by table and part.
+  using VisitState =
+      std::function<absl::Status(uint32_t table, uint32_t part, absl::string_view value)>;
+  virtual absl::Status ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) = 0;
 
   // Hard-links a consistent copy to `directory`, which must not exist. Returns the
   // files' checksums (XXH3) where RocksDB knows them from when it wrote them.
@@ -107,6 +131,25 @@ class RocksTier {
   virtual absl::Status Compact() = 0;
 
   virtual int64_t bytes_on_disk() const = 0;
+  virtual RocksDiskUse disk_use() const = 0;
+  // Removes those replaced files that no reader holds.
+  virtual void RemoveReplaced() = 0;
+  // Since opening: bytes of rows written to runs, and rows removed. Both only grow.
+  virtual int64_t run_bytes_added() const = 0;
+  virtual int64_t rows_removed() const = 0;
+
+  // Merges wait, up to seconds, for replaced files to go where files would otherwise take
+  // more than `bytes`. 0: no limit.
+  virtual void SetBytesMax(int64_t bytes) = 0;
+
+  // After a full disk or another error of a merge RocksDB stops merging until it is told
+  // to go on. Costs nothing when it has not stopped.
+  //   RESOURCE_EXHAUSTED, UNAVAILABLE  it still cannot
+  virtual absl::Status Resume() = 0;
+
+  // Whether row_filter.h screens reads: at once in an empty store, else when a thread has
+  // gone through all rows since opening.
+  virtual bool filter_is_complete() const = 0;
 };
 
 }  // namespace pagoda

@@ -34,11 +34,29 @@ void StoreSlots(const RowShape& shape, const float* floats, char* row) {
   std::memcpy(SlotsOf(shape, row), floats + shape.dim, shape.slot_bytes());
 }
 
+// The slots of a value, `bytes`, or those of a new row where it may have none. False when
+// it is neither.
+bool TakeSlots(const RowShape& shape, absl::string_view bytes, char* row) {
+  float* const slots = SlotsOf(shape, row);
+  if (bytes.size() == shape.slot_bytes()) {
+    std::memcpy(slots, bytes.data(), bytes.size());
+    return true;
+  }
+  if (!bytes.empty() || !shape.may_lack_slots) return false;
+  for (int64_t s = 0; s < shape.slot_dim; ++s) {
+    slots[s] = s < shape.started_slots ? shape.initial_slot : 0.0f;
+  }
+  return true;
+}
+
 // Version 1: sequence u64, step i64, and all values in f32.
 const char* DecodeFirstVersion(const RowShape& shape, absl::string_view value, char* row) {
   constexpr size_t kHeaderBytes = 2 * sizeof(uint64_t);
-  if (shape.precision != RowPrecision::kF32) return "a row of version 1 is not f32";
-  if (value.size() != kHeaderBytes + shape.weight_bytes() + shape.slot_bytes()) {
+  if (shape.precision != RowPrecision::kF32 || shape.int8_on_disk) {
+    return "a row of version 1 is not f32";
+  }
+  if (value.size() < kHeaderBytes + shape.weight_bytes() ||
+      !TakeSlots(shape, value.substr(kHeaderBytes + shape.weight_bytes()), row)) {
     return "it has another length";
   }
   RowHeader header;
@@ -49,11 +67,29 @@ const char* DecodeFirstVersion(const RowShape& shape, absl::string_view value, c
   header.last_step = static_cast<uint32_t>(step);
   header.updates = 1;  // It was not counted.
   *HeaderOf(row) = header;
-  std::memcpy(WeightsOf(row), value.data() + kHeaderBytes, value.size() - kHeaderBytes);
+  std::memcpy(WeightsOf(row), value.data() + kHeaderBytes, shape.weight_bytes());
   return nullptr;
 }
 
 }  // namespace
+
+RowShape ShapeOf(const TableOptions& options) {
+  RowShape shape;
+  shape.dim = options.dim;
+  shape.slot_dim = SlotDim(options.optimizer.kind, options.dim);
+  shape.int8_on_disk = options.precision == RowPrecision::kInt8;
+  shape.precision = shape.int8_on_disk ? RowPrecision::kF32 : options.precision;
+  shape.may_lack_slots = options.slots_grown;
+  // As FillInitialRow.
+  const SparseOptimizerKind kind = options.optimizer.kind;
+  if (kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kRowwiseAdagrad) {
+    shape.started_slots = shape.slot_dim;
+  } else if (kind == SparseOptimizerKind::kAdagradDecay) {
+    shape.started_slots = options.dim;
+  }
+  shape.initial_slot = options.optimizer.initial_accumulator;
+  return shape;
+}
 
 void LoadRow(const RowShape& shape, const char* row, float* floats) {
   LoadWeights(shape.precision, WeightsOf(row), shape.dim, floats);
@@ -73,12 +109,16 @@ void StoreRowRandomly(const RowShape& shape, const float* floats, RandomKey key,
 size_t EncodeRowValue(const RowShape& shape, const char* row, char* value) {
   const RowHeader& header = *HeaderOf(row);
   char* to = value;
-  *to++ = kRowVersion;
+  *to++ = shape.int8_on_disk ? kInt8RowVersion : kRowVersion;
   to = PutVarint(header.sequence, to);
   to = PutVarint(header.last_step, to);
   to = PutVarint(header.updates, to);
-  std::memcpy(to, WeightsOf(row), shape.weight_bytes());
-  to += shape.weight_bytes();
+  if (shape.int8_on_disk) {
+    PackInt8(FloatsOf(row), shape.dim, to);
+  } else {
+    std::memcpy(to, WeightsOf(row), shape.weight_bytes());
+  }
+  to += shape.disk_weight_bytes();
   std::memcpy(to, SlotsOf(shape, row), shape.slot_bytes());
   return static_cast<size_t>(to + shape.slot_bytes() - value);
 }
@@ -87,7 +127,9 @@ const char* DecodeRowValue(const RowShape& shape, absl::string_view value, char*
   if (!value.empty() && value[0] == kFirstRowVersion) {
     return DecodeFirstVersion(shape, value.substr(1), row);
   }
-  if (value.empty() || value[0] != kRowVersion) return "unknown row version";
+  if (value.empty() || value[0] != (shape.int8_on_disk ? kInt8RowVersion : kRowVersion)) {
+    return "unknown row version, or of a table of another precision";
+  }
   value.remove_prefix(1);
   constexpr uint64_t kMax32 = 0xffffffff;
   uint64_t sequence = 0, last_step = 0, updates = 0;
@@ -95,13 +137,19 @@ const char* DecodeRowValue(const RowShape& shape, absl::string_view value, char*
       !TakeVarint(&value, kMax32, &updates)) {
     return "the header is damaged";
   }
-  if (value.size() != shape.weight_bytes() + shape.slot_bytes()) return "it has another length";
+  if (value.size() < shape.disk_weight_bytes() ||
+      !TakeSlots(shape, value.substr(shape.disk_weight_bytes()), row)) {
+    return "it has another length";
+  }
   *HeaderOf(row) =
       RowHeader{sequence, static_cast<uint32_t>(last_step), static_cast<uint32_t>(updates)};
-  std::memcpy(WeightsOf(row), value.data(), shape.weight_bytes());
+  if (!shape.int8_on_disk) {
+    std::memcpy(WeightsOf(row), value.data(), shape.weight_bytes());
+  } else if (!UnpackInt8(value.data(), shape.dim, FloatsOf(row))) {
+    return "the scale is damaged";
+  }
   const size_t end = sizeof(RowHeader) + shape.weight_bytes();
   std::memset(row + end, 0, shape.slots_offset() - end);
-  std::memcpy(SlotsOf(shape, row), value.data() + shape.weight_bytes(), shape.slot_bytes());
   return nullptr;
 }
 

@@ -3,7 +3,8 @@
 //
 //   row    RowHeader (16 bytes), weights [dim] in the table's precision, zeros to a
 //          multiple of 4 bytes, slots f32 [slot_dim]
-//   value  version byte; sequence, last step and updates as varints; weights; slots
+//   value  version byte; sequence, last step and updates as varints; weights; slots.
+//          Version 3: the weights are int8 with a scale (row_precision.h)
 //   key    14 bytes, big-endian: bucket u16, table u32, id u64
 //
 // Big-endian keys sort as their numbers do, and the bucket leads, so that a range
@@ -41,7 +42,13 @@ inline constexpr int64_t kStepMax = 0xffffffff;
 struct RowShape {
   int64_t dim = 0;
   int64_t slot_dim = 0;
-  RowPrecision precision = RowPrecision::kF32;
+  RowPrecision precision = RowPrecision::kF32;  // In memory.
+  bool int8_on_disk = false;                    // With kF32 only.
+  // A value may end before its slots (TableOptions::slots_grown): then the first
+  // `started_slots` of them are initial_slot, the others 0.
+  bool may_lack_slots = false;
+  int64_t started_slots = 0;
+  float initial_slot = 0.0f;
 
   int64_t num_floats() const { return dim + slot_dim; }
   size_t weight_bytes() const { return static_cast<size_t>(dim) * WeightBytes(precision); }
@@ -49,16 +56,17 @@ struct RowShape {
   size_t slots_offset() const { return sizeof(RowHeader) + (weight_bytes() + 3) / 4 * 4; }
   size_t row_bytes() const { return slots_offset() + slot_bytes(); }
   // At most; see EncodeRowValue.
-  size_t value_bytes_max() const { return kValueHeaderBytesMax + weight_bytes() + slot_bytes(); }
+  size_t value_bytes_max() const {
+    return kValueHeaderBytesMax + disk_weight_bytes() + slot_bytes();
+  }
+  size_t disk_weight_bytes() const { return int8_on_disk ? PackedInt8Bytes(dim) : weight_bytes(); }
   static constexpr size_t kValueHeaderBytesMax = 1 + 10 + 5 + 5;
   // With numbers as they usually are: sequence below 2^28, step below 2^21, fewer than
   // 2^14 pushes. For estimates.
-  size_t value_bytes_usual() const { return 1 + 4 + 3 + 2 + weight_bytes() + slot_bytes(); }
+  size_t value_bytes_usual() const { return 1 + 4 + 3 + 2 + disk_weight_bytes() + slot_bytes(); }
 };
 
-inline RowShape ShapeOf(const TableOptions& options) {
-  return RowShape{options.dim, SlotDim(options.optimizer.kind, options.dim), options.precision};
-}
+RowShape ShapeOf(const TableOptions& options);
 
 inline RowHeader* HeaderOf(char* row) {
   return reinterpret_cast<RowHeader*>(row);
@@ -105,9 +113,11 @@ struct RowKey {
 
 inline constexpr size_t kRowKeyBytes = 14;
 inline constexpr char kRowVersion = 2;
+inline constexpr char kInt8RowVersion = 3;
 inline constexpr char kFirstRowVersion = 1;  // Still read.
 
 // Writes at most value_bytes_max() bytes to `value`; returns how many.
+//   REQUIRES: with int8_on_disk, RoundToInt8 was called on the weights.
 size_t EncodeRowValue(const RowShape& shape, const char* row, char* value);
 // Fills row [row_bytes()]. Returns what is wrong, or null.
 const char* DecodeRowValue(const RowShape& shape, absl::string_view value, char* row);

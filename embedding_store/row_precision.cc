@@ -1,5 +1,6 @@
 #include "embedding_store/row_precision.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -9,6 +10,8 @@ namespace {
 
 constexpr uint64_t kRoundingLabel = 0x726f756e64;  // "round"
 constexpr float kF16Max = 65504.0f;
+constexpr float kInt8Max = 127.0f;
+constexpr float kInt8ScaleMax = 0x1.fep120f;  // 8 significant bits; 127 times it is finite.
 
 // The smallest exponent field of f32 that is a normal f16 (2^-14): numbers below have
 // the spacing of those at it.
@@ -45,6 +48,11 @@ inline uint16_t ToBF16(float x, uint32_t added) {
   return static_cast<uint16_t>((rounded & 0x7fffu) == 0x7f80u ? rounded - 1 : rounded);
 }
 
+// The f32 whose upper half this is.
+inline float FromUpper(uint16_t upper) {
+  return std::bit_cast<float>(static_cast<uint32_t>(upper) << 16);
+}
+
 // 16 random bits for column c.
 inline uint32_t RandomBits16(RandomKey key, int64_t c) {
   return static_cast<uint32_t>(RandomBits(key, static_cast<uint64_t>(c >> 2)) >> (16 * (c & 3))) &
@@ -62,7 +70,7 @@ void StoreEach(const float* from, int64_t dim, char* weights, const Convert& con
 }  // namespace
 
 void LoadWeights(RowPrecision precision, const char* weights, int64_t dim, float* to) {
-  if (precision == RowPrecision::kF32) {
+  if (WeightBytes(precision) == sizeof(float)) {
     std::memcpy(to, weights, static_cast<size_t>(dim) * sizeof(float));
     return;
   }
@@ -83,6 +91,7 @@ void LoadWeights(RowPrecision precision, const char* weights, int64_t dim, float
 void StoreNearest(RowPrecision precision, const float* from, int64_t dim, char* weights) {
   switch (precision) {
     case RowPrecision::kF32:
+    case RowPrecision::kInt8:
       std::memcpy(weights, from, static_cast<size_t>(dim) * sizeof(float));
       return;
     case RowPrecision::kF16:
@@ -100,6 +109,7 @@ void StoreRandomly(RowPrecision precision, const float* from, int64_t dim, Rando
                    char* weights) {
   switch (precision) {
     case RowPrecision::kF32:
+    case RowPrecision::kInt8:
       std::memcpy(weights, from, static_cast<size_t>(dim) * sizeof(float));
       return;
     case RowPrecision::kF16:
@@ -112,6 +122,54 @@ void StoreRandomly(RowPrecision precision, const float* from, int64_t dim, Rando
       return StoreEach(from, dim, weights,
                        [&](float x, int64_t c) { return ToBF16(x, RandomBits16(key, c)); });
   }
+}
+
+void RoundToInt8(float* weights, int64_t dim, RandomKey key) {
+  float largest = 0.0f;
+  for (int64_t c = 0; c < dim; ++c) {
+    if (std::fabs(weights[c]) > largest) largest = std::fabs(weights[c]);
+  }
+  largest = std::min(largest, kInt8Max * kInt8ScaleMax);
+  // Random bits of the scale are those of a column that no row has.
+  const float scale = FromUpper(std::min(
+      ToBF16(largest / kInt8Max, RandomBits16(key, kTableDimMax)), ToBF16(kInt8ScaleMax, 0)));
+  if (scale == 0.0f) {
+    std::fill(weights, weights + dim, 0.0f);
+    return;
+  }
+  for (int64_t c = 0; c < dim; ++c) {
+    const float a = std::fabs(weights[c]);
+    // The largest is 127 units whichever way the scale was rounded; so is NaN.
+    float units = kInt8Max;
+    if (a < largest) {
+      const float part = static_cast<float>(RandomBits16(key, c)) * 0x1p-16f;
+      units = std::min(std::floor(a / scale + part), kInt8Max);
+    }
+    // Adding 0 makes -0 the 0 that it will be read as.
+    weights[c] = std::copysign(units * scale, weights[c]) + 0.0f;
+  }
+}
+
+void PackInt8(const float* weights, int64_t dim, char* packed) {
+  float largest = 0.0f;
+  for (int64_t c = 0; c < dim; ++c) largest = std::max(largest, std::fabs(weights[c]));
+  const float scale = largest / kInt8Max;  // Exact.
+  const auto upper = static_cast<uint16_t>(std::bit_cast<uint32_t>(scale) >> 16);
+  std::memcpy(packed, &upper, sizeof(upper));
+  auto* const to = reinterpret_cast<int8_t*>(packed + sizeof(upper));
+  for (int64_t c = 0; c < dim; ++c) {
+    to[c] = scale == 0.0f ? 0 : static_cast<int8_t>(weights[c] / scale);
+  }
+}
+
+bool UnpackInt8(const char* packed, int64_t dim, float* weights) {
+  uint16_t upper = 0;
+  std::memcpy(&upper, packed, sizeof(upper));
+  const float scale = FromUpper(upper);
+  if (std::signbit(scale) || !(scale <= kInt8ScaleMax)) return false;
+  const auto* const from = reinterpret_cast<const int8_t*>(packed + sizeof(upper));
+  for (int64_t c = 0; c < dim; ++c) weights[c] = static_cast<float>(from[c]) * scale;
+  return true;
 }
 
 RandomKey RoundingKey(RandomKey initial_key) {

@@ -165,12 +165,19 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
 }
 
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
-                                      CutFiles files) {
+                                      CutFiles files, const RunParts& run) {
   PAGODA_ASSIGN_OR_RETURN(const CutManifest manifest, ReadManifest(file_system, directory));
-  for (const CutFile& file : manifest.files) {
-    const bool content = files == CutFiles::kAll || !IsRowFile(file);
-    PAGODA_RETURN_IF_ERROR(CheckFile(file_system, directory, file, content));
+  std::vector<absl::Status> checked(manifest.files.size());
+  const auto check = [&](size_t i) {
+    const bool content = files == CutFiles::kAll || !IsRowFile(manifest.files[i]);
+    checked[i] = CheckFile(file_system, directory, manifest.files[i], content);
+  };
+  if (run) {
+    run(checked.size(), check);
+  } else {
+    for (size_t i = 0; i < checked.size(); ++i) check(i);
   }
+  for (const absl::Status& status : checked) PAGODA_RETURN_IF_ERROR(status);
   return manifest.cut;
 }
 

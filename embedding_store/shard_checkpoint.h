@@ -19,6 +19,7 @@
 #include "embedding_store/embedding_store.h"
 #include "embedding_store/file_system.h"
 #include "embedding_store/rocks_tier.h"
+#include "embedding_store/run_parts.h"
 
 namespace pagoda {
 
@@ -40,9 +41,10 @@ absl::StatusOr<StoreCut> WriteShardCut(FileSystem* file_system, RocksTier* rocks
 //   NOT_FOUND            there is no such cut
 //   DATA_LOSS            a file is missing, short or altered (names it)
 //   FAILED_PRECONDITION  another format version
+// `run`: what files are checked on.
 enum class CutFiles { kAllButRows, kAll };
 absl::StatusOr<StoreCut> ReadShardCut(FileSystem* file_system, const std::string& directory,
-                                      CutFiles files);
+                                      CutFiles files, const RunParts& run = {});
 
 // Fills `state`, an empty directory, from a cut: links of the row files, copies of
 // what RocksDB will change. All of it is synced.

@@ -15,6 +15,10 @@
 // earlier push is replayed. Sequences of two sources are not comparable, and need not
 // be: each row is only ever compared with pushes that came after the move.
 //
+// Exact tables. The new shard has taken the steps that all sources agree on
+// (exact_steps.h). Windows of clients (client_windows.h) begin anew: those that pushed
+// belong to the job epoch that the restore ends, and the servers refuse them.
+//
 // Threads: one at a time per state.
 #pragma once
 

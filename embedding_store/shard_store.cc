@@ -16,21 +16,8 @@
 namespace pagoda {
 namespace {
 
-constexpr int64_t kMemoryBytesMin = int64_t{16} << 20;
 constexpr int64_t kLogBytesMin = int64_t{1} << 20;
 constexpr int64_t kSegmentBytesMax = int64_t{64} << 20;
-
-// Shares of memory_bytes: rows with their index, RocksDB's cache; the rest is for a
-// flush (keys to sort, a run's index and filter) and for rows being loaded.
-int64_t TierBytes(int64_t memory_bytes) {
-  return memory_bytes / 4 * 3;
-}
-int64_t CacheBytes(int64_t memory_bytes) {
-  return memory_bytes / 8;
-}
-
-// Below this many rows waking other threads costs more than it saves.
-constexpr size_t kParallelRowsMin = 2048;
 
 }  // namespace
 
@@ -45,7 +32,9 @@ absl::StatusOr<StoreCut> EmbeddingStore::VerifyCut(const std::string& directory)
 
 ShardStore::ShardStore(const StoreOptions& options)
     : options_(options),
-      fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()) {}
+      shares_(DivideMemory(options.memory_bytes)),
+      fs_(options.file_system != nullptr ? options.file_system : FileSystem::Real()),
+      disk_bytes_max_(options.disk_bytes_max) {}
 
 absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("StoreOptions.path is empty");
@@ -64,17 +53,32 @@ absl::StatusOr<std::unique_ptr<ShardStore>> ShardStore::Open(const StoreOptions&
                                                    options.flush_age_seconds,
                                                    ", but must be at least 1"));
   }
+  if (options.disk_bytes_max < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("StoreOptions.disk_bytes_max is ",
+                                                   options.disk_bytes_max, ", but must be >= 0"));
+  }
   std::unique_ptr<ShardStore> store(new ShardStore(options));
   PAGODA_ASSIGN_OR_RETURN(store->directory_,
                           StoreDirectory::Open(store->fs_, options.path, options.read_only));
   PAGODA_RETURN_IF_ERROR(store->OpenState());
   if (!options.read_only) {
     store->flusher_ = std::thread([raw = store.get()] { raw->FlusherLoop(); });
+    if (options.evicts_by_policy) {
+      store->evictor_ = std::thread([raw = store.get()] { raw->EvictorLoop(); });
+    }
   }
   return store;
 }
 
 ShardStore::~ShardStore() {
+  if (evictor_.joinable()) {
+    {
+      std::lock_guard<std::mutex> lock(evictor_mutex_);
+      stop_evicting_ = true;
+    }
+    evictor_wake_.notify_all();
+    evictor_.join();
+  }
   if (flusher_.joinable()) {
     {
       std::lock_guard<std::mutex> lock(flusher_mutex_);
@@ -100,6 +104,9 @@ void ShardStore::CloseState() {
   rocks_.reset();
   tables_.clear();
   windows_.Clear();
+  // Counters of a tier that is gone.
+  disk_seen_ = DiskSeen();
+  merged_run_bytes_ = merged_removals_ = -1;
 }
 
 absl::Status ShardStore::OpenState() {
@@ -111,14 +118,20 @@ absl::Status ShardStore::OpenState() {
   RocksTierOptions rocks_options;
   rocks_options.directory = directory_->rocksdb_path();
   rocks_options.run_directory = directory_->flush_path();
-  rocks_options.cache_bytes = CacheBytes(options_.memory_bytes);
+  rocks_options.cache_bytes = shares_.cache;
+  rocks_options.filter_bytes = options_.read_only ? 0 : shares_.filter;
+  rocks_options.run_bytes = shares_.rows / kDueShare;
   rocks_options.read_only = options_.read_only;
   rocks_options.file_system = options_.file_system;
   PAGODA_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(rocks_options.directory + "/CURRENT"));
   // Without a table there never was a row: a crash during creation, not a loss.
   rocks_options.create = !exists && stored.empty() && !options_.read_only;
+  if (!exists && stored.empty() && options_.read_only) {
+    return absl::NotFoundError(
+        absl::StrCat(options_.path, " holds no store yet: its creation was cut short"));
+  }
   PAGODA_ASSIGN_OR_RETURN(rocks_, RocksTier::Open(rocks_options));
-  PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(TierBytes(options_.memory_bytes)));
+  PAGODA_ASSIGN_OR_RETURN(memory_, MemoryTier::Create(shares_.rows));
   const RocksMeta meta = rocks_->meta();
   if (meta.rows.size() > stored.size()) {
     return absl::DataLossError(absl::StrCat(directory_->registry_path(), " lists ", stored.size(),
@@ -129,6 +142,7 @@ absl::Status ShardStore::OpenState() {
     if (t < meta.rows.size()) tables_[t]->rows.store(static_cast<int64_t>(meta.rows[t]));
   }
   PAGODA_RETURN_IF_ERROR(LoadSteps(meta));
+  PAGODA_RETURN_IF_ERROR(LoadStates());
   sequence_.store(meta.flushed_sequence);
   if (meta.clients != nullptr) {
     PAGODA_RETURN_IF_ERROR_CONTEXT(windows_.Decode(*meta.clients), rocks_options.directory);
@@ -140,7 +154,8 @@ absl::Status ShardStore::OpenLog(const RocksMeta& meta) {
   FilePushLogOptions log_options;
   log_options.file_system = fs_;
   log_options.directory = directory_->log_path();
-  log_options.segment_bytes = std::min(kSegmentBytesMax, options_.log_bytes_max / 8);
+  log_options.segment_bytes =
+      std::min({kSegmentBytesMax, options_.log_bytes_max / 8, shares_.segment});
   log_options.flushed_sequence = meta.flushed_sequence;
   log_options.highest_sequence = meta.highest_sequence;
   log_options.read_only = options_.read_only;
@@ -173,6 +188,7 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
   table->shape = ShapeOf(options);
   table->name_hash = HashBytes(options.name);
   if (options.optimizer.exact) table->catch_up = std::make_unique<RowCatchUp>(options);
+  PAGODA_RETURN_IF_ERROR(AddAdmission(table.get()));
   memory_->AddTable(table->shape);
   tables_.push_back(std::move(table));
   return absl::OkStatus();
@@ -180,22 +196,36 @@ absl::Status ShardStore::AddTable(const TableOptions& options) {
 
 absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
   PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
+  if (options.eviction.triggers() && evictor_.joinable()) {
+    PAGODA_LOG_INFO(
+        "table \"{}\" evicts rows in the background: two runs of a job need not have the same bits",
+        options.name);
+  }
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   PAGODA_RETURN_IF_ERROR(closed_);
   std::vector<TableOptions> stored;
   for (const auto& table : tables_) stored.push_back(table->options);
   size_t index = 0;
   while (index < stored.size() && stored[index].name != options.name) ++index;
+  if (index < stored.size() && !options_.read_only && GrowsSlots(stored[index], options)) {
+    PAGODA_RETURN_IF_ERROR(GrowTable(index, options));
+    return static_cast<uint32_t>(index);
+  }
   if (index < stored.size()) {
     PAGODA_RETURN_IF_ERROR(CheckSameTable(stored[index], options));
     const bool same = stored[index].frozen == options.frozen &&
                       stored[index].optimizer.learning_rate == options.optimizer.learning_rate &&
-                      stored[index].optimizer.schedule == options.optimizer.schedule;
+                      stored[index].optimizer.schedule == options.optimizer.schedule &&
+                      stored[index].eviction == options.eviction;
+    const bool slots_grown = stored[index].slots_grown;
     stored[index] = options;
+    stored[index].slots_grown = slots_grown;
     if (!same && !options_.read_only) {
       PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
     }
-    tables_[index]->options = options;
+    tables_[index]->options = stored[index];
     return static_cast<uint32_t>(index);
   }
   if (options_.read_only) {
@@ -206,10 +236,25 @@ absl::StatusOr<uint32_t> ShardStore::OpenTable(const TableOptions& options) {
     return absl::ResourceExhaustedError(
         absl::StrCat("a store holds at most ", kTablesMax, " tables"));
   }
+  PAGODA_RETURN_IF_ERROR(CheckAdmissionRoom(options));
   stored.push_back(options);
   PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
   PAGODA_RETURN_IF_ERROR(AddTable(options));
   return static_cast<uint32_t>(index);
+}
+
+absl::Status ShardStore::GrowTable(size_t index, const TableOptions& options) {
+  // The log must hold no push that the new optimizer would replay.
+  PAGODA_RETURN_IF_ERROR(Flush());
+  std::vector<TableOptions> stored;
+  for (const auto& table : tables_) stored.push_back(table->options);
+  PAGODA_LOG_INFO("{}: table \"{}\" grows the slots of {} beside its weights", options_.path,
+                  options.name, SparseOptimizerName(options.optimizer.kind));
+  stored[index] = options;
+  stored[index].slots_grown = true;
+  PAGODA_RETURN_IF_ERROR(WriteTableRegistry(fs_, directory_->registry_path(), stored));
+  // Rows in memory have the old shape.
+  return Reopen("a table grew slots");
 }
 
 std::vector<TableOptions> ShardStore::tables() const {
@@ -226,7 +271,7 @@ absl::Status ShardStore::CheckTableIndex(uint32_t table) const {
       absl::StrCat("there is no table ", table, "; the store has ", tables_.size()));
 }
 
-void ShardStore::ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) {
+void ShardStore::ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) const {
   // A second batch beside one that has the pool runs on its own thread at once.
   if (options_.pool != nullptr && rows >= kParallelRowsMin && !pool_busy_.exchange(true)) {
     options_.pool->ParallelFor(static_cast<int64_t>(count),
@@ -246,12 +291,21 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
   std::vector<double> weights(tables_.size());
   for (size_t t = 0; t < tables_.size(); ++t) {
     stats[t].options = tables_[t]->options;
+    stats[t].pulled = tables_[t]->pulled.load();
+    stats[t].missed = tables_[t]->missed.load();
     stats[t].rows = static_cast<uint64_t>(tables_[t]->rows.load());
     stats[t].bytes_memory = static_cast<uint64_t>(memory_->BytesOfTable(static_cast<uint32_t>(t)));
     const double rows_on_disk = t < meta.rows.size() ? static_cast<double>(meta.rows[t]) : 0;
     stats[t].row_bytes_disk = kRowKeyBytes + tables_[t]->shape.value_bytes_usual();
     stats[t].row_bytes_memory = static_cast<uint64_t>(
         memory_->budget_bytes() / std::max<int64_t>(1, memory_->RowsMax(static_cast<uint32_t>(t))));
+    stats[t].bytes_admission =
+        options_.read_only ? 0 : static_cast<uint64_t>(AdmissionBytes(stats[t].options.admission));
+    {
+      std::lock_guard<std::mutex> lock(admission_mutex_);
+      stats[t].refused = tables_[t]->counters.refused;
+      stats[t].evicted = tables_[t]->counters.evicted;
+    }
     weights[t] = rows_on_disk * static_cast<double>(stats[t].row_bytes_disk);
     weight_sum += weights[t];
   }

@@ -15,8 +15,9 @@
 // that the log has lost.
 //
 // Locks, in the order they are taken: state_mutex_ (shared by all, exclusive for
-// OpenTable and Restore), push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_ (shared
-// by reads of exact tables, exclusive while they take a step), one partition's.
+// OpenTable and Restore), bulk_mutex_, push_mutex_, flush_mutex_, windows_mutex_, steps_mutex_
+// (shared by reads of exact tables, exclusive while they take a step), admission_mutex_, one
+// partition's.
 #pragma once
 
 #include <atomic>
@@ -24,6 +25,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
@@ -36,13 +38,19 @@
 #include "base/random.h"
 #include "embedding_store/embedding_store.h"
 #include "embedding_store/file_system.h"
+#include "embedding_store/memory_budget.h"
 #include "embedding_store/memory_tier.h"
 #include "embedding_store/push_log.h"
 #include "embedding_store/rocks_tier.h"
-#include "embedding_store/row_catch_up.h"
+#include "embedding_store/shard_table.h"
 #include "embedding_store/store_directory.h"
 
 namespace pagoda {
+
+class BulkSorter;
+
+// One in so many bytes of the memory tier not yet on disk starts the background flush.
+inline constexpr int64_t kDueShare = 4;
 
 class ShardStore final : public EmbeddingStore {
  public:
@@ -58,35 +66,23 @@ class ShardStore final : public EmbeddingStore {
                         float learning_rate_factor) override;
   uint64_t sequence() const override { return sequence_.load(); }
   absl::StatusOr<StoreCut> Cut(const std::string& directory) override;
+  absl::StatusOr<BulkLoadResult> BulkLoad(uint32_t table, Step step, const NextRows& next) override;
   absl::Status Restore(const std::string& directory, const std::string& set_aside) override;
   absl::StatusOr<EvictionResult> Evict(uint32_t table, const EvictionRule& rule) override;
   absl::Status RestoreShard(const ShardSources& sources, const std::string& set_aside) override;
   absl::Status Compact() override;
+  absl::StatusOr<StoreDiskUse> DiskUse() override;
+  absl::Status SetDiskBytesMax(int64_t bytes) override;
   absl::StatusOr<std::vector<StoreTableStat>> Stat() override;
   absl::StatusOr<StoredRow> Get(uint32_t table, FeatureId id) override;
   absl::Status Scan(const std::function<bool(uint32_t, const StoredRow&)>& visit) override;
   absl::StatusOr<uint64_t> ContentHash() override;
 
  private:
-  struct Table {
-    TableOptions options;
-    RandomKey initial_key;
-    RandomKey rounding_key;
-    RowShape shape;
-    uint64_t name_hash = 0;
-    std::atomic<int64_t> rows{0};          // Stored, in memory or on disk.
-    std::unique_ptr<RowCatchUp> catch_up;  // Of an exact table; guarded by steps_mutex_.
-  };
-  // Rows to load: distinct keys in order, and which items each stands for.
-  struct LoadPlan {
-    std::vector<RowKey> keys;
-    std::vector<size_t> items;  // Grouped by key.
-    std::vector<size_t> begin;  // [keys + 1], into items.
-  };
-  // Called for each key with its row (initial when nothing is stored); may overwrite
-  // it. Any thread.
-  using OnLoaded =
-      std::function<absl::Status(std::span<const size_t> items, char* row, bool on_disk)>;
+  using Table = ShardTable;
+  // Called with rows as they come from disk, some at a time; may overwrite them. Any
+  // thread.
+  using OnLoaded = std::function<absl::Status(std::span<const LoadedRow> rows)>;
   using VisitRow = std::function<bool(const RowKey&, const char* row)>;
 
   explicit ShardStore(const StoreOptions& options);
@@ -96,13 +92,19 @@ class ShardStore final : public EmbeddingStore {
   absl::Status OpenLog(const RocksMeta& meta);
   void CloseState();
   absl::Status AddTable(const TableOptions& options);
+  absl::Status GrowTable(size_t index, const TableOptions& options);
   absl::Status CheckTableIndex(uint32_t table) const;
   absl::Status VisitRows(const VisitRow& visit);
   void FillInitial(const RowKey& key, char* row) const;  // A row that was never pushed.
   StoredRow ToStoredRow(const RowKey& key, const char* row) const;
-  void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body);
+  // Below this many rows waking other threads costs more than it saves.
+  static constexpr size_t kParallelRowsMin = 2048;
+  // Runs body(0 .. count - 1), on the pool's threads where `rows` are many and it is free.
+  void ForEach(size_t count, size_t rows, const std::function<void(size_t)>& body) const;
 
   // shard_store_batch.cc
+  absl::Status CheckGradients(std::span<const StorePush> pushes) const;
+  void GroupRows(std::span<const RowSource> sources, RowBatch* batch) const;
   absl::Status CheckPush(std::span<const StorePush> pushes, Step step,
                          float learning_rate_factor) const;
   absl::Status PushFrom(const PushOrigin& origin, std::span<const StorePush> pushes, Step step,
@@ -112,6 +114,10 @@ class ShardStore final : public EmbeddingStore {
                            float learning_rate_factor, uint64_t* sequence);
   void NoteApplied(const PushRecord& record);
   absl::Status Replay(const PushRecord& record);
+  // Whether a batch's memory is kept for the next, or given back.
+  bool KeepsBatch(const RowBatch& batch) const {
+    return static_cast<int64_t>(batch.size() * sizeof(RowRequest)) <= shares_.batch;
+  }
   absl::Status PinRows(RowBatch& batch, size_t rows);
   absl::Status LoadAndPin(std::vector<RowRequest*>* misses);
   void UnpinRows(RowBatch& batch);
@@ -119,9 +125,23 @@ class ShardStore final : public EmbeddingStore {
   absl::Status PullMisses(std::vector<RowMiss>& misses);
   static LoadPlan PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted);
   absl::Status Load(const LoadPlan& plan, const OnLoaded& on_loaded);
-  absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, const RocksMeta& meta,
+  // Keys [begin, end) of the plan; none of their rows is longer than `row_bytes`.
+  absl::Status LoadPart(const LoadPlan& plan, size_t begin, size_t end, size_t row_bytes,
                         const OnLoaded& on_loaded);
   absl::Status DecodeValue(const RowKey& key, absl::string_view value, char* row) const;
+
+  // shard_store_admission.cc
+  // RESOURCE_EXHAUSTED  the memory has no room for the table's admission
+  absl::Status CheckAdmissionRoom(const TableOptions& options) const;
+  absl::Status AddAdmission(Table* table) const;
+  // Which of the pinned rows of a push are refused, in its order; empty: none.
+  std::vector<uint8_t> FindRefused(const PushRecord& record);
+  // Takes refused rows out of the record, its sources and the pinned batch.
+  absl::Status RefuseRows(PushRecord* record, std::vector<RowSource>* sources);
+  void NoteRefused(const PushRecord& record);
+  absl::Status WriteStates(RocksTier::RunWriter* run, RocksMeta* meta, WrittenStates* written);
+  void FinishStates(const WrittenStates& written, bool committed);
+  absl::Status LoadStates();
 
   // shard_store_evict.cc
   static RowFacts FactsOf(const RowShape& shape, const char* row);
@@ -129,10 +149,40 @@ class ShardStore final : public EmbeddingStore {
   absl::Status ScanEvictable(
       uint32_t table, uint32_t begin, uint32_t end,
       const std::function<absl::Status(const RowKey&, const RowFacts&)>& visit);
-  // For rows_max: rows last pushed to at this step or before go. -1: none.
-  absl::StatusOr<Step> EvictionAge(uint32_t table, const EvictionRule& rule);
-  absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionRule& rule, Step up_to,
-                                        uint32_t begin, uint32_t end);
+  absl::StatusOr<Step> NewestStep(uint32_t table);
+  absl::Status RankForEviction(uint32_t table, EvictionPlan* plan);
+  // Sets plan->ties so that at least `surplus` rows of the rank plan->below go.
+  absl::Status BreakTies(uint32_t table, int64_t surplus, EvictionPlan* plan);
+  absl::StatusOr<uint64_t> EvictBuckets(uint32_t table, const EvictionPlan& plan, uint32_t begin,
+                                        uint32_t end);
+  // Between ranges of buckets it ends early, as if done, when `stop` says so.
+  //   REQUIRES: state_mutex_ is held.
+  absl::StatusOr<EvictionResult> EvictTable(uint32_t table, const EvictionRule& rule,
+                                            const std::function<bool()>& stop);
+
+  // shard_store_bulk.cc
+  // Null: no rows.
+  absl::StatusOr<std::unique_ptr<BulkSorter>> ReadRowsToLoad(const Table& table,
+                                                             const NextRows& next) const;
+  uint32_t LoadedStep(const Table& table, Step step) const;
+  absl::StatusOr<uint64_t> CountStored(std::span<const RowKey> keys) const;
+  // Returns how many of the rows were stored before.
+  absl::StatusOr<uint64_t> WriteLoadedRows(uint32_t table, const RowHeader& header,
+                                           BulkSorter* sorter, RocksTier::RunWriter* run) const;
+
+  // shard_store_triggers.cc: eviction by itself.
+  // What a table's policy has seen, by the table's name.
+  struct EvictionClock {
+    Step step = 0;  // The newest when it last looked.
+    std::chrono::steady_clock::time_point evicted;
+    std::chrono::steady_clock::time_point not_before;
+    bool unfinished = false;  // It had to make way, and is to go on.
+  };
+  void EvictorLoop();
+  void RunTriggers(std::map<std::string, EvictionClock>* clocks);
+  // The rule to evict by now; one that sets nothing: not yet.
+  EvictionRule DueRule(uint32_t table, EvictionClock* clock) const;
+  void EvictDue(uint32_t table, const EvictionRule& rule, EvictionClock* clock);
   // shard_store_steps.cc: exact tables.
   absl::Status CheckExactPush(std::span<const StorePush> pushes, Step step,
                               float learning_rate_factor) const;
@@ -143,6 +193,17 @@ class ShardStore final : public EmbeddingStore {
   //   REQUIRES: steps_mutex_ held.
   std::shared_ptr<const std::string> EncodeSteps(uint64_t sequence) const;
   absl::Status LoadSteps(const RocksMeta& meta);
+
+  // shard_store_disk.cc
+  StoreDiskUse MeasureDisk() const;
+  // RESOURCE_EXHAUSTED  a push with such a record does not fit into the disk budget.
+  // Merges first where that may help.   REQUIRES: push_mutex_ held, flush_mutex_ not.
+  absl::Status CheckDiskBudget(int64_t record_bytes);
+  // Whether there must still be room, going by the last time the disk was looked at.
+  bool DiskHadRoom(int64_t record_bytes);
+  void NoteDisk(const StoreDiskUse& use);
+  bool MergingMayHelp() const;
+  absl::Status MergeForRoom();
 
   // shard_store_flush.cc
   bool FlushIsDue() const;
@@ -163,8 +224,11 @@ class ShardStore final : public EmbeddingStore {
   absl::Status ReplaceState(const std::string& set_aside,
                             const std::function<absl::Status(const std::string&)>& fill);
   absl::Status CloseAndReopen(const std::string& set_aside);
+  // The live state again, from disk. A failure closes the store: `after` says since when.
+  absl::Status Reopen(const std::string& after);
 
   const StoreOptions options_;
+  const MemoryShares shares_;
   FileSystem* const fs_;
 
   mutable std::shared_mutex state_mutex_;  // Guards the pointers and tables_ below.
@@ -177,8 +241,12 @@ class ShardStore final : public EmbeddingStore {
 
   mutable std::shared_mutex steps_mutex_;
 
+  std::mutex bulk_mutex_;  // One load at a time.
+
   std::mutex push_mutex_;
   RowBatch push_batch_;
+  std::vector<AdmittedRows> admitted_;
+  mutable std::mutex admission_mutex_;
   std::mutex windows_mutex_;  // So that a flush sees the two below agree.
   ClientWindows windows_;
   std::atomic<uint64_t> sequence_{0};  // Every push up to here is applied.
@@ -189,15 +257,34 @@ class ShardStore final : public EmbeddingStore {
   std::atomic<int64_t> load_ns_{10000};  // Of one row from disk, lately.
   size_t missed_rows_ = 0;               // Of the last push; under push_mutex_.
 
+  std::atomic<int64_t> disk_bytes_max_{0};
+  // What was seen when the disk was last looked at; under push_mutex_.
+  struct DiskSeen {
+    int64_t max = -1;  // The budget then.
+    int64_t run_bytes = 0;
+    int64_t growing = 0;  // Log and unwritten rows.
+    int64_t room = 0;
+  };
+  DiskSeen disk_seen_;
+  // Of the tier, when rows were last merged to make room; -1: never. Under push_mutex_.
+  int64_t merged_run_bytes_ = -1;
+  int64_t merged_removals_ = -1;
+
   std::mutex flush_mutex_;
 
-  std::atomic<bool> pool_busy_{false};
+  mutable std::atomic<bool> pool_busy_{false};
 
   std::mutex flusher_mutex_;
   std::condition_variable flusher_wake_;
   bool flush_wanted_ = false;
   bool stop_ = false;
   std::thread flusher_;
+
+  std::mutex evictor_mutex_;
+  std::condition_variable evictor_wake_;
+  std::atomic<bool> stop_evicting_{false};
+  std::atomic<int> excluding_{0};  // Calls that wait for state_mutex_ exclusively.
+  std::thread evictor_;
 };
 
 }  // namespace pagoda

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/finite.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_store.h"
 #include "embedding_store/sparse_optimizer.h"
@@ -14,10 +13,13 @@
 namespace pagoda {
 namespace {
 
-constexpr size_t kLoadPart = 512;  // Keys one thread reads from RocksDB at a time.
+// Keys one thread reads from RocksDB at a time: as many as their rows fill a cache of
+// the processor with, within these limits.
+constexpr size_t kLoadPartMin = 32;
+constexpr size_t kLoadPartMax = 512;
+constexpr size_t kLoadPartBytes = size_t{256} << 10;
 
-// A batch above this gives its memory back instead of keeping it for the next.
-constexpr size_t kKeptBatchRows = size_t{1} << 18;
+constexpr size_t kFinitePart = size_t{1} << 16;  // Gradient values one thread looks at.
 
 // A push may be waiting for room only so often: each round writes out every dirty
 // row, so a second one without progress proves that the push is too large.
@@ -46,9 +48,10 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
     PAGODA_RETURN_IF_ERROR(CheckTableIndex(pull.table));
     if (pull.ids.empty()) continue;
     sources.push_back({pull.table, tables_[pull.table]->shape.dim, pull.ids, pull.weights});
+    tables_[pull.table]->pulled += pull.ids.size();
   }
   thread_local RowBatch batch;
-  memory_->Group(sources, &batch);
+  GroupRows(sources, &batch);
   std::vector<std::vector<RowMiss>> misses_of(memory_->num_partitions());
   const std::vector<const RowCatchUp*> catch_ups = CatchUps(sources);
   ForEach(memory_->num_partitions(), batch.size(), [&, &b = batch](size_t p) {
@@ -56,7 +59,7 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
     if (!catch_ups.empty()) steps.lock();
     memory_->Read(b, p, &misses_of[p], catch_ups);
   });
-  if (batch.size() > kKeptBatchRows) batch = RowBatch();
+  if (!KeepsBatch(batch)) batch = RowBatch();
   std::vector<RowMiss> misses;
   for (const std::vector<RowMiss>& part : misses_of) {
     misses.insert(misses.end(), part.begin(), part.end());
@@ -69,21 +72,59 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
   wanted.reserve(misses.size());
   for (size_t i = 0; i < misses.size(); ++i) {
     wanted.emplace_back(RowKey::Of(misses[i].request.table, misses[i].request.id), i);
+    ++tables_[misses[i].request.table]->missed;
   }
   const LoadPlan plan = PlanLoad(&wanted);
-  return Load(plan, [&](std::span<const size_t> items, char* row, bool on_disk) {
-    memory_->Cache(misses[items[0]], row, on_disk);
-    for (const size_t item : items) {
-      const RowRequest& request = misses[item].request;
-      if (tables_[request.table]->catch_up != nullptr) {
-        ReadCaughtUp(request.table, row, request.weights);
-        continue;
+  return Load(plan, [&](std::span<const LoadedRow> rows) {
+    std::vector<ReadRow> reads;
+    reads.reserve(rows.size());
+    for (const LoadedRow& loaded : rows) {
+      reads.push_back({&misses[loaded.items[0]], loaded.row, loaded.on_disk});
+    }
+    memory_->Cache(reads);
+    for (const LoadedRow& loaded : rows) {
+      for (const size_t item : loaded.items) {
+        const RowRequest& request = misses[item].request;
+        if (tables_[request.table]->catch_up != nullptr) {
+          ReadCaughtUp(request.table, loaded.row, request.weights);
+          continue;
+        }
+        const RowShape& shape = tables_[request.table]->shape;
+        LoadWeights(shape.precision, WeightsOf(loaded.row), shape.dim, request.weights);
       }
-      const RowShape& shape = tables_[request.table]->shape;
-      LoadWeights(shape.precision, WeightsOf(row), shape.dim, request.weights);
     }
     return absl::OkStatus();
   });
+}
+
+void ShardStore::GroupRows(std::span<const RowSource> sources, RowBatch* batch) const {
+  size_t rows = 0;
+  for (const RowSource& source : sources) rows += source.ids.size();
+  memory_->Group(sources, batch, [&](size_t count, const std::function<void(size_t)>& body) {
+    ForEach(count, rows, body);
+  });
+}
+
+absl::Status ShardStore::CheckGradients(std::span<const StorePush> pushes) const {
+  for (const StorePush& push : pushes) {
+    const std::span<const float> gradients = push.gradients;
+    std::atomic<bool> finite{true};
+    const size_t parts = (gradients.size() + kFinitePart - 1) / kFinitePart;
+    ForEach(parts, push.ids.size(), [&](size_t part) {
+      const size_t begin = part * kFinitePart;
+      const size_t count = std::min(kFinitePart, gradients.size() - begin);
+      if (!GradientsAreFinite(gradients.subspan(begin, count))) finite.store(false);
+    });
+    if (finite.load()) continue;
+    const Table& table = *tables_[push.table];
+    const auto dim = static_cast<size_t>(table.shape.dim);
+    size_t bad = 0;
+    while (std::isfinite(gradients[bad])) ++bad;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
+        bad % dim, " is ", gradients[bad], ", which is not finite"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
@@ -112,12 +153,6 @@ absl::Status ShardStore::CheckPush(std::span<const StorePush> pushes, Step step,
           "table \"", table.options.name, "\": ", push.ids.size(), " ids of dim ", dim, " need ",
           push.ids.size() * dim, " gradient values, but there are ", push.gradients.size()));
     }
-    if (AllFinite(push.gradients)) continue;
-    size_t bad = 0;
-    while (std::isfinite(push.gradients[bad])) ++bad;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "table \"", table.options.name, "\", id ", push.ids[bad / dim], ": gradient column ",
-        bad % dim, " is ", push.gradients[bad], ", which is not finite"));
   }
   return CheckExactPush(pushes, step, learning_rate_factor);
 }
@@ -162,6 +197,7 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
         options_.log_bytes_max, ")"));
   }
   PAGODA_RETURN_IF_ERROR(FlushIfOverdue(record_bytes));
+  PAGODA_RETURN_IF_ERROR(CheckDiskBudget(record_bytes));
 
   const auto begin = std::chrono::steady_clock::now();
   const int64_t unwritten = memory_->unwritten_bytes();
@@ -179,8 +215,15 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
                              LearningRateAt(table.options.optimizer, step), p.ids, p.gradients});
     sources.push_back({p.table, table.shape.dim, p.ids, nullptr, p.gradients.data()});
   }
-  memory_->Group(sources, &push_batch_);
+  GroupRows(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
+  // The last check, because it leaves the gradients in the processor's cache: log and
+  // update read them next.
+  if (absl::Status good = CheckGradients(pushes); !good.ok()) {
+    UnpinRows(push_batch_);
+    return good;
+  }
+  PAGODA_RETURN_IF_ERROR(RefuseRows(&record, &sources));
   if (options_.durability != Durability::kNone) {
     const absl::Status logged = log_->Append(record);
     if (!logged.ok()) {
@@ -190,10 +233,12 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
   }
   ApplyRows(push_batch_, record);
   AdvanceSteps(record);
+  NoteRefused(record);
   NoteApplied(record);
   *sequence = record.sequence;
   NoteReplayCost(begin, unwritten);
-  if (push_batch_.size() > kKeptBatchRows) push_batch_ = RowBatch();
+  if (!KeepsBatch(push_batch_)) push_batch_ = RowBatch();
+  admitted_.clear();
   if (FlushIsDue()) WakeFlusher();
   return absl::OkStatus();
 }
@@ -234,7 +279,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
     sources.push_back({t.table, t.dim, t.ids, nullptr, t.gradients.data()});
   }
   if (!options_.read_only) PAGODA_RETURN_IF_ERROR(FlushIfOverdue(0));
-  memory_->Group(sources, &push_batch_);
+  GroupRows(sources, &push_batch_);
   PAGODA_RETURN_IF_ERROR(PinRows(push_batch_, push_batch_.size()));
   for (size_t p = 0; options_.faults.apply_twice && p < memory_->num_partitions(); ++p) {
     for (RowRequest& request : push_batch_.partition(p)) {
@@ -244,6 +289,7 @@ absl::Status ShardStore::Replay(const PushRecord& record) {
   }
   ApplyRows(push_batch_, record);
   AdvanceSteps(record);
+  NoteRefused(record);
   NoteApplied(record);
   NoteReplayCost(begin, unwritten);
   return absl::OkStatus();
@@ -292,16 +338,18 @@ absl::Status ShardStore::LoadAndPin(std::vector<RowRequest*>* misses) {
   const LoadPlan plan = PlanLoad(&wanted);
   std::mutex left_mutex;
   std::vector<RowRequest*> left;
-  auto pin = [&](std::span<const size_t> items, char* row, bool on_disk) -> absl::Status {
-    RowRequest* request = (*misses)[items[0]];
-    const auto added =
-        items.size() > 1 ? MemoryTier::Added::kTwice : memory_->AddPinned(request, row, on_disk);
-    if (added == MemoryTier::Added::kTwice) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("table \"", tables_[request->table]->options.name, "\": id ", request->id,
-                       " comes twice in one push"));
-    }
-    if (added == MemoryTier::Added::kNoRoom) {
+  auto pin = [&](std::span<const LoadedRow> rows) -> absl::Status {
+    for (const LoadedRow& loaded : rows) {
+      RowRequest* request = (*misses)[loaded.items[0]];
+      const auto added = loaded.items.size() > 1
+                             ? MemoryTier::Added::kTwice
+                             : memory_->AddPinned(request, loaded.row, loaded.on_disk);
+      if (added == MemoryTier::Added::kTwice) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("table \"", tables_[request->table]->options.name, "\": id ", request->id,
+                         " comes twice in one push"));
+      }
+      if (added == MemoryTier::Added::kPinned) continue;
       std::lock_guard<std::mutex> lock(left_mutex);
       left.push_back(request);
     }
@@ -330,13 +378,22 @@ void ShardStore::ApplyRows(RowBatch& batch, const PushRecord& record) {
     update.rounding = table.rounding_key;
     update.rows = &table.rows;
   }
-  ForEach(memory_->num_partitions(), batch.size(),
-          [&](size_t p) { memory_->Apply(batch, p, record.sequence, record.step, updates); });
+  // Those pinned last first: most of their slots are still in the processor's cache.
+  const size_t last = memory_->num_partitions() - 1;
+  ForEach(memory_->num_partitions(), batch.size(), [&](size_t p) {
+    memory_->Apply(batch, last - p, record.sequence, record.step, updates);
+  });
 }
 
-ShardStore::LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {
-  std::sort(wanted->begin(), wanted->end());
+LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>* wanted) {
+  const auto order = [](const RowKey& key) { return uint64_t{key.bucket} << 32 | key.table; };
+  std::sort(wanted->begin(), wanted->end(), [&](const auto& a, const auto& b) {
+    const uint64_t order_a = order(a.first);
+    const uint64_t order_b = order(b.first);
+    return order_a != order_b ? order_a < order_b : a.first.id < b.first.id;
+  });
   LoadPlan plan;
+  plan.keys.reserve(wanted->size());
   plan.items.reserve(wanted->size());
   for (const auto& [key, item] : *wanted) {
     if (plan.keys.empty() || plan.keys.back() != key) {
@@ -350,18 +407,23 @@ ShardStore::LoadPlan ShardStore::PlanLoad(std::vector<std::pair<RowKey, size_t>>
 }
 
 absl::Status ShardStore::Load(const LoadPlan& plan, const OnLoaded& on_loaded) {
-  // Read after the misses were found: a row that existed then is counted here.
-  const RocksMeta meta = rocks_->meta();
-  const size_t parts = (plan.keys.size() + kLoadPart - 1) / kLoadPart;
+  size_t row_bytes = sizeof(RowHeader);
+  for (const RowKey& key : plan.keys) {
+    row_bytes = std::max(row_bytes, tables_[key.table]->shape.row_bytes());
+  }
+  // Rounded up as rows in memory are, which may be copied here.
+  row_bytes = (row_bytes + sizeof(RowHeader) - 1) / sizeof(RowHeader) * sizeof(RowHeader);
+  const size_t part_keys = std::clamp(kLoadPartBytes / row_bytes, kLoadPartMin, kLoadPartMax);
+  const size_t parts = (plan.keys.size() + part_keys - 1) / part_keys;
   std::vector<absl::Status> statuses(parts);
   const auto load_begin = std::chrono::steady_clock::now();
   ForEach(parts, plan.keys.size(), [&](size_t part) {
-    const size_t begin = part * kLoadPart;
-    const size_t end = std::min(begin + kLoadPart, plan.keys.size());
-    statuses[part] = LoadPart(plan, begin, end, meta, on_loaded);
+    const size_t begin = part * part_keys;
+    const size_t end = std::min(begin + part_keys, plan.keys.size());
+    statuses[part] = LoadPart(plan, begin, end, row_bytes, on_loaded);
   });
   for (const absl::Status& status : statuses) PAGODA_RETURN_IF_ERROR(status);
-  if (plan.keys.size() >= kLoadPart) {
+  if (plan.keys.size() >= kLoadPartMax) {
     const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - load_begin;
     const int64_t now = took.count() / static_cast<int64_t>(plan.keys.size());
     load_ns_.store((7 * load_ns_.load() + now) / 8);
@@ -369,42 +431,39 @@ absl::Status ShardStore::Load(const LoadPlan& plan, const OnLoaded& on_loaded) {
   return absl::OkStatus();
 }
 
-absl::Status ShardStore::LoadPart(const LoadPlan& plan, size_t begin, size_t end,
-                                  const RocksMeta& meta, const OnLoaded& on_loaded) {
+absl::Status ShardStore::LoadPart(const LoadPlan& plan, size_t begin, size_t end, size_t row_bytes,
+                                  const OnLoaded& on_loaded) {
+  // Read after the misses were found: a row that existed then is counted here.
+  const RocksMeta meta = rocks_->meta();
+  const auto buffer =
+      std::make_unique_for_overwrite<RowHeader[]>((end - begin) * row_bytes / sizeof(RowHeader));
+  std::vector<LoadedRow> rows(end - begin);
   std::vector<RowKey> on_disk_keys;
   std::vector<size_t> places;
-  size_t row_bytes = 0;
+  on_disk_keys.reserve(end - begin);
+  places.reserve(end - begin);
   for (size_t i = begin; i < end; ++i) {
     const RowKey& key = plan.keys[i];
-    row_bytes = std::max(row_bytes, tables_[key.table]->shape.row_bytes());
+    LoadedRow& loaded = rows[i - begin];
+    loaded.items = std::span<const size_t>(plan.items.data() + plan.begin[i],
+                                           plan.begin[i + 1] - plan.begin[i]);
+    loaded.row = reinterpret_cast<char*>(buffer.get()) + (i - begin) * row_bytes;
     if (key.table < meta.rows.size() && meta.rows[key.table] > 0) {
       on_disk_keys.push_back(key);
-      places.push_back(i);
+      places.push_back(i - begin);
+    } else {
+      FillInitial(key, loaded.row);
     }
   }
-  // Rounded up as rows in memory are, which may be copied here.
-  std::vector<RowHeader> buffer(row_bytes / sizeof(RowHeader) + 1);
-  char* row = reinterpret_cast<char*>(buffer.data());
-  auto deliver = [&](size_t i, absl::string_view value) -> absl::Status {
-    const RowKey& key = plan.keys[i];
-    if (value.empty()) {
-      FillInitial(key, row);
-    } else {
-      PAGODA_RETURN_IF_ERROR(DecodeValue(key, value, row));
-    }
-    const std::span<const size_t> items(plan.items.data() + plan.begin[i],
-                                        plan.begin[i + 1] - plan.begin[i]);
-    return on_loaded(items, row, !value.empty());
+  auto take = [&](size_t k, absl::string_view value) -> absl::Status {
+    LoadedRow& loaded = rows[places[k]];
+    loaded.on_disk = !value.empty();
+    if (loaded.on_disk) return DecodeValue(on_disk_keys[k], value, loaded.row);
+    FillInitial(on_disk_keys[k], loaded.row);
+    return absl::OkStatus();
   };
-  size_t next = begin;
-  auto deliver_up_to = [&](size_t k, absl::string_view value) -> absl::Status {
-    for (; next < places[k]; ++next) PAGODA_RETURN_IF_ERROR(deliver(next, {}));
-    ++next;
-    return deliver(places[k], value);
-  };
-  PAGODA_RETURN_IF_ERROR(rocks_->Read(on_disk_keys, deliver_up_to));
-  for (; next < end; ++next) PAGODA_RETURN_IF_ERROR(deliver(next, {}));
-  return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(rocks_->Read(on_disk_keys, take));
+  return on_loaded(rows);
 }
 
 absl::Status ShardStore::DecodeValue(const RowKey& key, absl::string_view value, char* row) const {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/heap.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "embedding_store/shard_checkpoint.h"
@@ -14,8 +15,7 @@ namespace pagoda {
 namespace {
 
 // Shares of the memory tier in rows not yet on disk, and of the log's ceiling, at
-// which the background flush starts, and at which pushes wait for one.
-constexpr int64_t kDueShare = 4;
+// which pushes wait for a flush; the background flush starts at kDueShare.
 constexpr int64_t kOverdueShare = 2;
 constexpr auto kAgeLook = std::chrono::seconds(1);
 constexpr auto kRetryAfter = std::chrono::seconds(1);
@@ -68,12 +68,16 @@ absl::Status ShardStore::FlushLocked() {
     meta.rows.resize(tables_.size());
     PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<RocksTier::RunWriter> run, rocks_->NewRun());
     absl::Status written = WriteDirtyRows(run.get(), &meta);
+    WrittenStates states;
+    if (written.ok()) written = WriteStates(run.get(), &meta, &states);
     // A row may be newer than `flushed`; the log must have the rest of its push.
     if (written.ok() && log_ != nullptr) written = log_->Sync(meta.highest_sequence);
     if (written.ok()) written = run->Commit(meta);
     memory_->FinishWrites(written.ok());
+    FinishStates(states, written.ok());
     PAGODA_RETURN_IF_ERROR(written);
   }
+  ReturnFreeHeap();
   replay_ns_flushed_.store(replay_ns);
   return log_ != nullptr ? log_->DropThrough(flushed) : absl::OkStatus();
 }
@@ -81,7 +85,7 @@ absl::Status ShardStore::FlushLocked() {
 absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta) {
   // Keys are sorted a range of buckets at a time, to bound the memory for them.
   const int64_t keys_max =
-      std::max<int64_t>(4096, options_.memory_bytes / 16 / static_cast<int64_t>(sizeof(RowKey)));
+      std::max<int64_t>(4096, shares_.keys / static_cast<int64_t>(sizeof(RowKey)));
   const std::vector<uint32_t> counts = memory_->CountDirtyByBucket();
   std::vector<RowHeader> buffer;
   std::vector<char> value;
@@ -92,14 +96,15 @@ absl::Status ShardStore::WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* me
       rows += counts[end++];
     }
     const std::vector<RowKey> keys =
-        rows == 0 ? std::vector<RowKey>() : memory_->CollectDirty(begin, end);
+        rows == 0 ? std::vector<RowKey>()
+                  : memory_->CollectDirty(begin, end, static_cast<size_t>(rows));
     for (const RowKey& key : keys) {
       const RowShape& shape = tables_[key.table]->shape;
       buffer.resize(shape.row_bytes() / sizeof(RowHeader) + 2);
       value.resize(std::max(value.size(), shape.value_bytes_max()));
       char* row = reinterpret_cast<char*>(buffer.data());
       bool on_disk = false;
-      if (!memory_->CopyForWrite(key, row, &on_disk)) continue;
+      if (!memory_->CopyForWrite(key, row, &on_disk, tables_[key.table]->rounding_key)) continue;
       meta->highest_sequence = std::max(meta->highest_sequence, HeaderOf(row)->sequence);
       if (!on_disk) ++meta->rows[key.table];
       const size_t bytes = EncodeRowValue(shape, row, value.data());
@@ -132,6 +137,7 @@ void ShardStore::FlusherLoop() {
     {
       std::shared_lock<std::shared_mutex> state(state_mutex_);
       std::lock_guard<std::mutex> flush(flush_mutex_);
+      if (closed_.ok()) status = rocks_->Resume();
       const auto now = std::chrono::steady_clock::now();
       if (closed_.ok() && memory_->unwritten_bytes() == 0) clean = now;
       if (closed_.ok() && (FlushIsDue() || now - clean > age_max)) {
@@ -168,15 +174,22 @@ absl::StatusOr<StoreCut> ShardStore::Cut(const std::string& directory) {
 }
 
 absl::Status ShardStore::Restore(const std::string& directory, const std::string& set_aside) {
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   return ReplaceState(set_aside, [&](const std::string& prepared) -> absl::Status {
-    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll).status());
+    const auto run = [&](size_t count, const std::function<void(size_t)>& body) {
+      ForEach(count, kParallelRowsMin, body);
+    };
+    PAGODA_RETURN_IF_ERROR(ReadShardCut(fs_, directory, CutFiles::kAll, run).status());
     return CopyShardCut(fs_, directory, prepared);
   });
 }
 
 absl::Status ShardStore::RestoreShard(const ShardSources& sources, const std::string& set_aside) {
+  ++excluding_;
   std::unique_lock<std::shared_mutex> state(state_mutex_);
+  --excluding_;
   return ReplaceState(set_aside, [&](const std::string& prepared) {
     return BuildShardState(fs_, sources, prepared);
   });
@@ -212,13 +225,18 @@ absl::Status ShardStore::CloseAndReopen(const std::string& set_aside) {
   CloseState();
   const absl::Status committed = directory_->CommitState(set_aside);
   // Whichever state is the live one now: the cut's, or still the old one.
-  const absl::Status opened = OpenState();
-  if (!opened.ok()) {
-    CloseState();
-    closed_ = absl::UnavailableError(absl::StrCat(
-        options_.path, " could not be opened again after a restore: ", opened.message()));
-  }
+  const absl::Status opened = Reopen("a restore");
   PAGODA_RETURN_IF_ERROR(committed);
+  return opened;
+}
+
+absl::Status ShardStore::Reopen(const std::string& after) {
+  CloseState();
+  const absl::Status opened = OpenState();
+  if (opened.ok()) return opened;
+  CloseState();
+  closed_ = absl::UnavailableError(absl::StrCat(options_.path, " could not be opened again after ",
+                                                after, ": ", opened.message()));
   return opened;
 }
 

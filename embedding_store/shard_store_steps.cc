@@ -1,12 +1,12 @@
 // Exact tables (row_catch_up.h): the steps they take, and how those reach disk.
 //
-// Stored with each flush, as of its sequence: for each exact table its index u32, then
-// RowCatchUp::AppendRates. Replay takes the steps since then, as the log's records do.
-#include <cstring>
+// Stored with each flush (exact_steps.h), as of its sequence. Replay takes the steps since
+// then, as the log's records do.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "embedding_store/exact_steps.h"
 #include "embedding_store/shard_store.h"
 #include "embedding_store/sparse_optimizer.h"
 
@@ -59,8 +59,9 @@ std::shared_ptr<const std::string> ShardStore::EncodeSteps(uint64_t sequence) co
   std::string bytes;
   for (uint32_t t = 0; t < tables_.size(); ++t) {
     if (tables_[t]->catch_up == nullptr) continue;
-    bytes.append(reinterpret_cast<const char*>(&t), sizeof(t));
-    tables_[t]->catch_up->AppendRates(sequence, &bytes);
+    std::string rates;
+    tables_[t]->catch_up->AppendRates(sequence, &rates);
+    AppendTableSteps({t, rates}, &bytes);
   }
   return bytes.empty() ? nullptr : std::make_shared<const std::string>(std::move(bytes));
 }
@@ -70,24 +71,23 @@ absl::Status ShardStore::LoadSteps(const RocksMeta& meta) {
   const auto damaged = [&](absl::string_view what) {
     return absl::DataLossError(absl::StrCat(directory_->rocksdb_path(), ": ", what));
   };
-  absl::string_view bytes;
-  if (meta.steps != nullptr) bytes = *meta.steps;
-  while (!bytes.empty()) {
-    uint32_t t = 0;
-    if (bytes.size() < sizeof(t)) return damaged("the steps of exact tables are damaged");
-    std::memcpy(&t, bytes.data(), sizeof(t));
-    bytes.remove_prefix(sizeof(t));
+  const absl::StatusOr<std::vector<TableSteps>> all =
+      SplitTableSteps(meta.steps == nullptr ? absl::string_view() : *meta.steps);
+  if (!all.ok()) return damaged(all.status().message());
+  std::vector<bool> listed(tables_.size());
+  for (const TableSteps& steps : *all) {
+    const uint32_t t = steps.table;
     if (t >= tables_.size() || tables_[t]->catch_up == nullptr) {
       return damaged(absl::StrCat("there are steps of table ", t, ", which is not exact"));
     }
-    const absl::Status loaded = tables_[t]->catch_up->Load(&bytes);
+    listed[t] = true;
+    absl::string_view rates = steps.rates;
+    const absl::Status loaded = tables_[t]->catch_up->Load(&rates);
     if (!loaded.ok()) return damaged(absl::StrCat("table ", t, ": ", loaded.message()));
   }
-  for (const auto& table : tables_) {
-    if (table->catch_up == nullptr || table->rows.load() == 0 || table->catch_up->step() > 0) {
-      continue;
-    }
-    return damaged(absl::StrCat("table \"", table->options.name,
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    if (tables_[t]->catch_up == nullptr || tables_[t]->rows.load() == 0 || listed[t]) continue;
+    return damaged(absl::StrCat("table \"", tables_[t]->options.name,
                                 "\" is exact and has rows, but not the steps they have taken"));
   }
   return absl::OkStatus();

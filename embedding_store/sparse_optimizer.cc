@@ -1,6 +1,7 @@
 #include "embedding_store/sparse_optimizer.h"
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "base/hash.h"
@@ -77,6 +78,16 @@ void GroupFtrlRows(const RowUpdateSettings& s, int64_t dim, float* const* rows,
 }
 
 PAGODA_EACH_VECTOR_WIDTH
+bool AllAreFinite(const float* values, size_t count) {
+  constexpr uint32_t kExponentBits = 0x7f800000U;
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; ++i) {
+    bad |= (std::bit_cast<uint32_t>(values[i]) & kExponentBits) == kExponentBits ? 1U : 0U;
+  }
+  return bad == 0;
+}
+
+PAGODA_EACH_VECTOR_WIDTH
 void ClipRows(const RowUpdateSettings& s, int64_t dim, const float* const* gradients, size_t count,
               float* clipped) {
   for (size_t i = 0; i < count; ++i) {
@@ -118,12 +129,15 @@ void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, fl
       row[c] = options.init_stddev * RandomNormal(row_key, static_cast<uint64_t>(c));
     }
   }
+  FillInitialSlots(options, row + dim);
+}
+
+void FillInitialSlots(const TableOptions& options, float* slots) {
   const SparseOptimizerKind kind = options.optimizer.kind;
-  float* slots = row + dim;
-  std::fill_n(slots, SlotDim(kind, dim), 0.0f);
+  std::fill_n(slots, SlotDim(kind, options.dim), 0.0f);
   const float initial = options.optimizer.initial_accumulator;
   if (kind == SparseOptimizerKind::kAdagrad || kind == SparseOptimizerKind::kAdagradDecay) {
-    std::fill_n(slots, dim, initial);
+    std::fill_n(slots, options.dim, initial);
   }
   if (kind == SparseOptimizerKind::kRowwiseAdagrad) slots[0] = initial;
 }
@@ -154,6 +168,10 @@ RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, f
   s.clip_norm = options.clip_norm;
   s.clip_value = options.clip_value;
   return s;
+}
+
+bool GradientsAreFinite(std::span<const float> gradients) {
+  return AllAreFinite(gradients.data(), gradients.size());
 }
 
 void UpdateRows(SparseOptimizerKind kind, const RowUpdateSettings& settings, int64_t dim,

@@ -26,6 +26,9 @@ RandomKey InitialValueKey(const TableOptions& options);
 //   REQUIRES: row has dim + SlotDim floats.
 void FillInitialRow(const TableOptions& options, RandomKey key, FeatureId id, float* row);
 
+// The slots alone [SlotDim]: the same for every row of a table.
+void FillInitialSlots(const TableOptions& options, float* slots);
+
 // The table's learning rate at a step of its own schedule, before the job's factor.
 float LearningRateAt(const SparseOptimizerOptions& options, Step step);
 
@@ -33,6 +36,9 @@ float LearningRateAt(const SparseOptimizerOptions& options, Step step);
 // looks at `step`.
 RowUpdateSettings MakeRowUpdateSettings(const SparseOptimizerOptions& options, float learning_rate,
                                         float learning_rate_factor, Step step = 0);
+
+// AllFinite (base/finite.h) with the widest vectors of this processor.
+bool GradientsAreFinite(std::span<const float> gradients);
 
 // One step for each of rows[i] with gradients[i] [dim], clipped first as the settings
 // ask. Rows must be distinct.

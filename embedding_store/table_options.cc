@@ -15,9 +15,12 @@ constexpr const char* kOptimizerNames[] = {"sgd",          "adagrad",   "rowwise
                                            "ftrl",         "momentum",  "adagrad_decay",   "adamw",
                                            "rowwise_adam", "group_ftrl"};
 
-constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16"};
+constexpr const char* kPrecisionNames[] = {"f32", "f16", "bf16", "int8"};
 
 std::string Show(float value) {
+  return absl::StrCat(value);
+}
+std::string Show(double value) {
   return absl::StrCat(value);
 }
 std::string Show(const std::string& value) {
@@ -180,7 +183,31 @@ absl::Status CheckTableOptions(const TableOptions& options) {
     return BadOption(options, "precision", RowPrecisionName(options.precision),
                      "f32 with optimizer.exact");
   }
-  return options.optimizer.exact ? CheckExactOptions(options) : absl::OkStatus();
+  const std::string name = absl::StrCat("table \"", options.name, "\"");
+  PAGODA_RETURN_IF_ERROR_CONTEXT(CheckAdmissionOptions(options.admission), name);
+  PAGODA_RETURN_IF_ERROR_CONTEXT(CheckEvictionPolicy(options.eviction), name);
+  if (!options.optimizer.exact) return absl::OkStatus();
+  if (options.admission.kind != AdmissionKind::kNone) {
+    return BadOption(options, "admission.kind", AdmissionKindName(options.admission.kind),
+                     "none with optimizer.exact: a dropped gradient is one that the dense "
+                     "optimizer would have applied");
+  }
+  if (options.eviction.triggers()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is exact: an evicted row would not read as the dense optimizer's"));
+  }
+  return CheckExactOptions(options);
+}
+
+bool GrowsSlots(const TableOptions& stored, const TableOptions& asked) {
+  if (stored.optimizer.kind != SparseOptimizerKind::kSgd ||
+      asked.optimizer.kind == SparseOptimizerKind::kSgd || IsFtrl(asked.optimizer.kind) ||
+      stored.optimizer.exact || asked.optimizer.exact) {
+    return false;
+  }
+  TableOptions rest = asked;
+  rest.optimizer = stored.optimizer;
+  return CheckSameTable(stored, rest).ok();
 }
 
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked) {
@@ -217,6 +244,18 @@ absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& aske
   compare("optimizer.clip_norm", s.clip_norm, o.clip_norm);
   compare("optimizer.clip_value", s.clip_value, o.clip_value);
   compare("optimizer.exact", static_cast<int>(s.exact), static_cast<int>(o.exact));
+  const AdmissionOptions& a = stored.admission;
+  const AdmissionOptions& b = asked.admission;
+  compare("admission.kind", std::string(AdmissionKindName(a.kind)),
+          std::string(AdmissionKindName(b.kind)));
+  if (a.kind == AdmissionKind::kFrequency) {
+    compare("admission.count", a.count, b.count);
+    compare("admission.window_steps", a.window_steps, b.window_steps);
+    compare("admission.sketch_mib", a.sketch_mib, b.sketch_mib);
+  }
+  if (a.kind == AdmissionKind::kProbability) {
+    compare("admission.probability", a.probability, b.probability);
+  }
   return status;
 }
 

@@ -7,6 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "embedding_store/admission.h"
+#include "embedding_store/eviction.h"
 #include "embedding_store/rate_schedule.h"
 
 namespace pagoda {
@@ -24,13 +26,14 @@ enum class SparseOptimizerKind : uint8_t {
   kGroupFtrl = 9
 };
 
-// How weights are kept; slots are always f32. See row_precision.h.
-enum class RowPrecision : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+// How weights are kept; slots are always f32. kInt8: f32 in memory, and int8 with a scale
+// for each row on disk. See row_precision.h.
+enum class RowPrecision : uint8_t { kF32 = 0, kF16 = 1, kBF16 = 2, kInt8 = 3 };
 
 //   INVALID_ARGUMENT  unknown (names the known ones)
 absl::StatusOr<RowPrecision> ParseRowPrecision(const std::string& name);
 
-// "f32", "f16" or "bf16".
+// "f32", "f16", "bf16" or "int8".
 const char* RowPrecisionName(RowPrecision precision);
 
 //   INVALID_ARGUMENT  unknown (names the known ones)
@@ -77,6 +80,10 @@ struct TableOptions {
   RowPrecision precision = RowPrecision::kF32;
   SparseOptimizerOptions optimizer;
   bool frozen = false;  // May change between runs.
+  // Set by the store: the table was sgd's once, and rows of that time have no slots.
+  bool slots_grown = false;
+  AdmissionOptions admission;
+  EvictionPolicy eviction;  // May change between runs.
 };
 
 // f32 optimizer values kept beside the weights: sgd 0; momentum, adagrad dim;
@@ -94,8 +101,14 @@ inline constexpr uint32_t kTablesMax = 65536;
 //                     table, member and range)
 absl::Status CheckTableOptions(const TableOptions& options);
 
-// Compares what must not change between runs: everything but learning_rate, schedule
-// and frozen.   FAILED_PRECONDITION  names table, member and both values
+// Compares what must not change between runs: everything but learning_rate, schedule,
+// frozen and eviction.   FAILED_PRECONDITION  names table, member and both values
 absl::Status CheckSameTable(const TableOptions& stored, const TableOptions& asked);
+
+// Whether `asked` is the stored table with another optimizer than its sgd: rows then get
+// that optimizer's slots, at the values of new rows. Not to ftrl kinds, whose weights
+// follow from their slots, and not exact tables: there are steps that the new optimizer
+// did not take.
+bool GrowsSlots(const TableOptions& stored, const TableOptions& asked);
 
 }  // namespace pagoda

@@ -52,6 +52,8 @@ class LineReader {
     bool good = false;
     if constexpr (std::is_same_v<T, float>) {
       good = absl::SimpleAtof(text, value);
+    } else if constexpr (std::is_same_v<T, double>) {
+      good = absl::SimpleAtod(text, value);
     } else {
       good = absl::SimpleAtoi(text, value);
     }
@@ -77,6 +79,35 @@ constexpr OptionalLine kOptionalLines[] = {
     {"clip_norm", &SparseOptimizerOptions::clip_norm},
     {"clip_value", &SparseOptimizerOptions::clip_value}};
 
+// Lines of admission and eviction: none where a table has neither.
+void AppendPolicies(const TableOptions& t, std::string* text) {
+  const AdmissionOptions& a = t.admission;
+  if (a.kind != AdmissionKind::kNone) {
+    absl::StrAppendFormat(text, "admission %s\n", AdmissionKindName(a.kind));
+  }
+  if (a.kind == AdmissionKind::kFrequency) {
+    absl::StrAppendFormat(text,
+                          "admission_count %d\nadmission_window_steps %d\n"
+                          "admission_sketch_mib %d\n",
+                          a.count, a.window_steps, a.sketch_mib);
+  }
+  if (a.kind == AdmissionKind::kProbability) {
+    absl::StrAppendFormat(text, "admission_probability %.17g\n", a.probability);
+  }
+  const EvictionPolicy& e = t.eviction;
+  if (e == EvictionPolicy()) return;
+  absl::StrAppendFormat(text,
+                        "evict_every_steps %d\nevict_every_seconds %d\nevict_bytes_disk_max %d\n"
+                        "evict_unused_steps %d\nevict_updates_min %d\nevict_norm_min %.9g\n",
+                        e.every_steps, e.every_seconds, e.bytes_disk_max, e.rule.unused_steps,
+                        e.rule.updates_min, e.rule.norm_min);
+  absl::StrAppendFormat(text,
+                        "evict_score_min %.17g\nevict_score_half_life %d\nevict_rows_max %d\n"
+                        "evict_order %s\n",
+                        e.rule.score_min, e.rule.score_half_life, e.rule.rows_max,
+                        EvictionOrderName(e.rule.order));
+}
+
 void AppendTable(const TableOptions& t, size_t index, std::string* text) {
   const SparseOptimizerOptions& o = t.optimizer;
   absl::StrAppend(text, "table ", index, "\nname ", absl::CEscape(t.name), "\ndim ", t.dim,
@@ -86,6 +117,7 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
   if (t.precision != RowPrecision::kF32) {
     absl::StrAppendFormat(text, "precision %s\n", RowPrecisionName(t.precision));
   }
+  if (t.slots_grown) text->append("slots_grown 1\n");
   absl::StrAppendFormat(text, "optimizer %s\nlearning_rate %.9g\ninitial_accumulator %.9g\n",
                         SparseOptimizerName(o.kind), o.learning_rate, o.initial_accumulator);
   absl::StrAppendFormat(text, "epsilon %.9g\nbeta1 %.9g\nbeta2 %.9g\nl2 %.9g\n", o.epsilon, o.beta1,
@@ -101,13 +133,48 @@ void AppendTable(const TableOptions& t, size_t index, std::string* text) {
     absl::StrAppendFormat(text, "decay_steps %d\n", o.decay_steps);
   }
   if (o.exact) text->append("exact 1\n");
+  AppendPolicies(t, text);
   if (o.schedule == defaults.schedule) return;
   absl::StrAppendFormat(text, "schedule %s\nwarmup_steps %d\ntotal_steps %d\nmin_factor %.9g\n",
                         RateScheduleName(o.schedule.kind), o.schedule.warmup_steps,
                         o.schedule.total_steps, o.schedule.min_factor);
 }
 
-absl::Status ReadOptionalLines(LineReader& reader, SparseOptimizerOptions* o) {
+absl::Status ReadAdmission(LineReader& reader, AdmissionOptions* a) {
+  if (!reader.NextIs("admission")) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const std::string name, reader.Next("admission"));
+  const absl::StatusOr<AdmissionKind> kind = ParseAdmissionKind(name);
+  if (!kind.ok()) return reader.Error(kind.status().message());
+  a->kind = *kind;
+  if (a->kind == AdmissionKind::kProbability) {
+    return reader.Read("admission_probability", &a->probability);
+  }
+  if (a->kind == AdmissionKind::kNone) return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(reader.Read("admission_count", &a->count));
+  PAGODA_RETURN_IF_ERROR(reader.Read("admission_window_steps", &a->window_steps));
+  return reader.Read("admission_sketch_mib", &a->sketch_mib);
+}
+
+absl::Status ReadEviction(LineReader& reader, EvictionPolicy* e) {
+  if (!reader.NextIs("evict_every_steps")) return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_every_steps", &e->every_steps));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_every_seconds", &e->every_seconds));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_bytes_disk_max", &e->bytes_disk_max));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_unused_steps", &e->rule.unused_steps));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_updates_min", &e->rule.updates_min));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_norm_min", &e->rule.norm_min));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_score_min", &e->rule.score_min));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_score_half_life", &e->rule.score_half_life));
+  PAGODA_RETURN_IF_ERROR(reader.Read("evict_rows_max", &e->rule.rows_max));
+  PAGODA_ASSIGN_OR_RETURN(const std::string name, reader.Next("evict_order"));
+  const absl::StatusOr<EvictionOrder> order = ParseEvictionOrder(name);
+  if (!order.ok()) return reader.Error(order.status().message());
+  e->rule.order = *order;
+  return absl::OkStatus();
+}
+
+absl::Status ReadOptionalLines(LineReader& reader, TableOptions* t) {
+  SparseOptimizerOptions* const o = &t->optimizer;
   for (const OptionalLine& line : kOptionalLines) {
     if (!reader.NextIs(line.key)) continue;
     PAGODA_RETURN_IF_ERROR(reader.Read(line.key, &(o->*line.member)));
@@ -120,6 +187,8 @@ absl::Status ReadOptionalLines(LineReader& reader, SparseOptimizerOptions* o) {
     PAGODA_RETURN_IF_ERROR(reader.Read("exact", &exact));
     o->exact = exact != 0;
   }
+  PAGODA_RETURN_IF_ERROR(ReadAdmission(reader, &t->admission));
+  PAGODA_RETURN_IF_ERROR(ReadEviction(reader, &t->eviction));
   if (!reader.NextIs("schedule")) return absl::OkStatus();
   PAGODA_ASSIGN_OR_RETURN(const std::string schedule, reader.Next("schedule"));
   const absl::StatusOr<RateScheduleKind> kind = ParseRateSchedule(schedule);
@@ -152,6 +221,11 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
     if (!precision.ok()) return reader.Error(precision.status().message());
     t.precision = *precision;
   }
+  if (reader.NextIs("slots_grown")) {
+    int grown = 0;
+    PAGODA_RETURN_IF_ERROR(reader.Read("slots_grown", &grown));
+    t.slots_grown = grown != 0;
+  }
   PAGODA_ASSIGN_OR_RETURN(const std::string optimizer, reader.Next("optimizer"));
   const absl::StatusOr<SparseOptimizerKind> kind = ParseSparseOptimizer(optimizer);
   if (!kind.ok()) return reader.Error(kind.status().message());
@@ -165,7 +239,7 @@ absl::StatusOr<TableOptions> ReadTable(LineReader& reader, size_t index) {
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l1", &o.ftrl_l1));
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_l2", &o.ftrl_l2));
   PAGODA_RETURN_IF_ERROR(reader.Read("ftrl_beta", &o.ftrl_beta));
-  PAGODA_RETURN_IF_ERROR(ReadOptionalLines(reader, &o));
+  PAGODA_RETURN_IF_ERROR(ReadOptionalLines(reader, &t));
   const absl::Status checked = CheckTableOptions(t);
   if (!checked.ok()) return reader.Error(checked.message());
   return t;

@@ -20,7 +20,7 @@
 #include "base/host_port.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "parameter_server.grpc.pb.h"
+#include "proto/parameter_server.grpc.pb.h"
 #include "server/task_queue.h"
 
 namespace pagoda {

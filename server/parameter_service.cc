@@ -33,6 +33,7 @@ absl::Status ParameterServiceImpl::Init() {
   store.path = options_.read_only_cut ? options_.data_dir : directory_.StorePath();
   store.durability = *ParseDurability(options_.durability);  // Checked by Open.
   store.memory_bytes = options_.memory_bytes;
+  store.disk_bytes_max = options_.disk_bytes_max;
   store.read_only = options_.read_only_cut;
   store.pool = &pool_;
   PAGODA_ASSIGN_OR_RETURN(store_, EmbeddingStore::Open(store));

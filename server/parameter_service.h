@@ -24,7 +24,8 @@ namespace pagoda {
 struct ParameterServiceOptions {
   std::string data_dir;                     // Created when missing.
   std::string durability = "process";       // none | process | machine
-  int64_t memory_bytes = int64_t{1} << 30;  // Budget of the memory tier.
+  int64_t memory_bytes = int64_t{1} << 30;  // StoreOptions::memory_bytes.
+  int64_t disk_bytes_max = 0;               // StoreOptions::disk_bytes_max.
   int num_threads = 2;
   int64_t ids_per_request_max = int64_t{1} << 22;
   int64_t bytes_in_flight_max = int64_t{1} << 30;  // Above it: RESOURCE_EXHAUSTED at once.

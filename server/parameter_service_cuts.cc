@@ -155,6 +155,8 @@ absl::StatusOr<proto::TableStatReply> ParameterServiceImpl::TableStats() {
     table.set_rows(stat.rows);
     table.set_bytes_memory(stat.bytes_memory);
     table.set_bytes_disk(stat.bytes_disk);
+    table.set_refused(stat.refused);
+    table.set_evicted(stat.evicted);
   }
   return reply;
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
+#include "server/table_policies.h"
 
 namespace pagoda {
 namespace {
@@ -115,6 +116,8 @@ absl::StatusOr<TableOptions> TableOptionsFromSpec(const proto::TableSpec& spec) 
   schedule.warmup_steps = spec.optimizer().warmup_steps();
   schedule.total_steps = spec.optimizer().total_steps();
   schedule.min_factor = spec.optimizer().min_factor();
+  PAGODA_RETURN_IF_ERROR_CONTEXT(TakePolicies(spec, &options),
+                                 absl::StrCat("table '", spec.name(), "'"));
   PAGODA_RETURN_IF_ERROR(CheckTableOptions(options));
   return options;
 }
@@ -128,6 +131,7 @@ proto::TableSpec SpecFromTableOptions(const TableOptions& options) {
   spec.set_init_zero_columns(static_cast<uint32_t>(options.init_zero_columns));
   spec.set_frozen(options.frozen);
   spec.set_precision(RowPrecisionName(options.precision));
+  SetPolicies(options, &spec);
   proto::TableSpec::Optimizer& optimizer = *spec.mutable_optimizer();
   optimizer.set_kind(SparseOptimizerName(options.optimizer.kind));
   optimizer.set_learning_rate(options.optimizer.learning_rate);

@@ -31,6 +31,13 @@ bool FreezesTable(const StageOptions& stage, const std::string& name) {
          stage.frozen_tables.end();
 }
 
+void CopyPolicies(const proto::TableSpec& from, proto::TableSpec* to) {
+  to->clear_admission();
+  to->clear_eviction();
+  if (from.has_admission()) *to->mutable_admission() = from.admission();
+  if (from.has_eviction()) *to->mutable_eviction() = from.eviction();
+}
+
 proto::TableSpec SpecOf(const TableDecl& decl, const TrainerOptions& options) {
   proto::TableSpec spec;
   spec.set_name(decl.name);
@@ -43,6 +50,7 @@ proto::TableSpec SpecOf(const TableDecl& decl, const TrainerOptions& options) {
   spec.set_init_stddev(decl.init_stddev < 0.0f ? options.sparse.init_stddev : decl.init_stddev);
   spec.set_init_zero_columns(static_cast<uint32_t>(decl.init_zero_columns));
   spec.set_precision(options.sparse.precision);
+  CopyPolicies(options.sparse.policies, &spec);
   *spec.mutable_optimizer() = options.sparse.optimizer;
   if (!decl.optimizer.empty()) spec.mutable_optimizer()->set_kind(decl.optimizer);
   return spec;
@@ -89,6 +97,7 @@ absl::Status ModelInstance::MakeTables() {
     *table->mutable_optimizer() = change.optimizer;
     table->set_frozen(change.frozen);
     table->set_precision(change.precision);
+    CopyPolicies(change.policies, &*table);
   }
   for (proto::TableSpec& table : tables_) {
     const bool always = !options_.stages.empty() &&

@@ -23,7 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "parameter_server.grpc.pb.h"
+#include "proto/parameter_server.grpc.pb.h"
 
 namespace pagoda {
 

@@ -19,12 +19,14 @@ namespace pagoda {
 struct SparseOptions {
   proto::TableSpec::Optimizer optimizer;  // For every table unless overridden.
   float init_stddev = 0.01f;
-  std::string precision = "f32";  // Of the weights as servers keep them: f32 | f16 | bf16.
+  std::string precision = "f32";  // Of the weights as servers keep them: f32 | f16 | bf16 | int8.
+  proto::TableSpec policies{};    // Only admission and eviction are looked at.
   struct Override {
     std::string table;
     proto::TableSpec::Optimizer optimizer;
     bool frozen = false;
     std::string precision = "f32";
+    proto::TableSpec policies{};
   };
   std::vector<Override> overrides;
 };

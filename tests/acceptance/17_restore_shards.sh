@@ -20,10 +20,17 @@ run() {  # run OUTPUT STEPS OPTIONS...
 hash_of() {
   "$PAGODA" checkpoint verify "$(ls -d "$SCRATCH/$1"/cuts/step-000000200* | tail -n 1)" --hash | grep -E '^(dense|rows) '
 }
-run stayed 200
-run grown 100 && run grown 200 --resume --servers 3
-run shrunk 100 --servers 4 && run shrunk 200 --resume --servers 1
-for moved in grown shrunk; do
-  [ "$(hash_of stayed)" = "$(hash_of $moved)" ] || not_met "$moved differs from never having moved"
-done
-echo "identical: $(hash_of stayed | tr '\n' ' ')"
+same() {  # same NAME OPTIONS...: of a job with these options.
+  local name="$1" moved
+  shift
+  run "$name-stayed" 200 "$@"
+  run "$name-grown" 100 "$@" && run "$name-grown" 200 --resume --servers 3 "$@"
+  run "$name-shrunk" 100 --servers 4 "$@" && run "$name-shrunk" 200 --resume --servers 1 "$@"
+  for moved in grown shrunk; do
+    [ "$(hash_of "$name-stayed")" = "$(hash_of "$name-$moved")" ] \
+      || not_met "$name: $moved differs from never having moved"
+  done
+  echo "$name identical: $(hash_of "$name-stayed" | tr '\n' ' ')"
+}
+same plain
+same exact --set sparse.optimizer=adamw --set sparse.exact=true --set sparse.weight_decay=0.01

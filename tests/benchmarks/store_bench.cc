@@ -1,46 +1,40 @@
-// Throughput of the embedding store: pulls and pushes of rows that are in memory, of
-// rows that are on disk, reopening after a kill, flushing, and a cut.
+// Throughput of the embedding store, each figure beside a limit measured in the same run.
 //
-//   store_bench [--rows 4000000] [--batch 16384] [--dim 16] [--threads 1]
-//               [--seconds 1] [--memory-mb 3072] [--durability process|none] [--path DIR]
+//   store_bench [--rows 4000000] [--batch 16384] [--dim 16] [--threads 1] [--seconds 2]
+//               [--memory-mb 8000] [--sustained-seconds 0] [--path DIR]
+//               [--only hot,burst,exact,cold,mixed,load,cut]
 //
-// The hot path is raced against a bare table in memory (bare_table.h), the two in turn,
-// and shown as a share of its speed; --durability none leaves the log out.
+//   hot     pull and push of rows in memory, beside a bare table (bare_table.h) and an
+//           absl::flat_hash_map with prefetch
+//   burst   push with the log, beside push without; for minutes with --sustained-seconds
+//   exact   pull of rows of an exact table after 1,000 steps without them
+//   cold    pull of rows on disk, beside RocksDB's MultiGet (peers/raw_rocksdb.h)
+//   mixed   Zipf(1.05) pulls with memory for a tenth of the rows, beside what hit rate and
+//           the two rates alone predict
+//   load    bulk load, beside RocksDB's SstFileWriter fed with sorted rows
+//   cut     a cut beside pulls, and restoring it, beside reading and writing its bytes
 //
-// Rates are medians of five repetitions, with the lowest and highest, and beside
-// them the calling thread's processor time, which other load disturbs less.
+// Rates are medians of five rounds in turn (store_bench.h); ratios say more than rates.
+#include "tests/benchmarks/store_bench.h"
+
 #include <malloc.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <functional>
-#include <string>
-#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "base/status_macros.h"
-#include "base/thread_pool.h"
-#include "embedding_store/embedding_store.h"
-#include "tests/benchmarks/bare_table.h"
 
 namespace pagoda {
-namespace {
-
-struct Settings {
-  int64_t rows = 4000000;
-  int64_t batch = 16384;
-  int64_t dim = 16;
-  int threads = 1;
-  double seconds = 1.0;
-  int64_t memory_mb = 3072;
-  std::string durability = "process";
-  std::string path = "/tmp/pagoda-store-bench";
-};
 
 void Require(const absl::Status& status) {
   if (status.ok()) return;
@@ -52,107 +46,110 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Of this thread: with --threads 1 that is the work of the batches, without
-// RocksDB's merging in the background.
-double CpuNow() {
+double ProcessorNow() {
   timespec time = {};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-// Prints the time since construction.
-class Stopwatch {
- public:
-  void Print(const char* name) const {
-    std::printf("%-34s %8.3f s       %8.3f s of processor\n", name, Now() - start_,
-                CpuNow() - cpu_start_);
+void PrintLine(const BenchLine& line) {
+  std::string share = "-";
+  std::string goal = "-";
+  if (!std::isnan(line.share)) {
+    share = absl::StrFormat("%.0f %%", 100 * line.share);
+    if (line.share_min < line.share_max) {
+      absl::StrAppendFormat(&share, " (%.0f to %.0f)", 100 * line.share_min, 100 * line.share_max);
+    }
+    if (line.processor_share > 0) {
+      absl::StrAppendFormat(&share, "; of processor time %.0f %%", 100 * line.processor_share);
+    }
   }
-
- private:
-  double start_ = Now();
-  double cpu_start_ = CpuNow();
-};
-
-// Runs `batch_of(i)` for about `seconds` in five repetitions and prints rows/s.
-void Measure(const char* name, const Settings& settings, double seconds,
-             const std::function<void(uint64_t)>& batch_of) {
-  constexpr int kRepetitions = 5;
-  std::vector<double> rates;
-  uint64_t i = 0;
-  const double cpu_start = CpuNow();
-  int64_t all_rows = 0;
-  for (int r = 0; r < kRepetitions; ++r) {
-    int64_t rows = 0;
-    const double start = Now();
-    double taken = 0;
-    do {
-      batch_of(i++);
-      rows += settings.batch;
-      taken = Now() - start;
-    } while (taken < seconds / kRepetitions);
-    all_rows += rows;
-    rates.push_back(static_cast<double>(rows) / taken / 1e6);
+  if (line.goal > 0) {
+    goal =
+        absl::StrFormat("%.0f %% %s", 100 * line.goal, line.share >= line.goal ? "met" : "MISSED");
   }
-  const double cpu_ns = (CpuNow() - cpu_start) * 1e9 / static_cast<double>(all_rows);
-  std::sort(rates.begin(), rates.end());
-  std::printf("%-34s %8.3f Mrows/s %8.1f ns a row of processor (%.3f to %.3f)\n", name,
-              rates[kRepetitions / 2], cpu_ns, rates.front(), rates.back());
+  std::printf("| %s | %s | %s | %s | %s |\n", line.name.c_str(), line.measured.c_str(),
+              line.limit.c_str(), share.c_str(), goal.c_str());
+  std::fflush(stdout);
 }
 
-// Runs both in turn, five times, and prints rows/s of each and the median of the ratios.
-void Race(const char* name, const Settings& settings, const std::function<void(uint64_t)>& ours,
-          const std::function<void(uint64_t)>& bare) {
+void PrintAtMost(const std::string& name, double measured, double limit, const char* unit) {
+  std::printf("| %s | %.3g %s | - | - | at most %g %s %s |\n", name.c_str(), measured, unit, limit,
+              unit, measured <= limit ? "met" : "MISSED");
+  std::fflush(stdout);
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+RaceResult RunRace(const BenchSettings& settings, const Race& race) {
   constexpr int kRounds = 5;
-  std::vector<double> rates, bare_rates, ratios;
-  uint64_t i = 0;
-  const auto rate = [&](const std::function<void(uint64_t)>& batch_of) {
+  struct Turn {
+    double rate = 0, processor_rate = 0;
+  };
+  std::vector<double> rates, limits, ratios, processor_ratios;
+  uint64_t next = 0;
+  const auto run = [&](const std::function<void(uint64_t)>& batch_of) {
     const double start = Now();
+    const double processor_start = ProcessorNow();
     double rows = 0;
+    uint64_t i = next;
+    uint64_t done = 0;
     do {
       batch_of(i++);
       rows += static_cast<double>(settings.batch);
-    } while (Now() - start < settings.seconds / kRounds);
-    return 1e-6 * rows / (Now() - start);
+    } while (Now() - start < settings.seconds / kRounds && ++done != race.round_batches_max);
+    const Turn turn = {rows / (Now() - start), rows / (ProcessorNow() - processor_start)};
+    next = std::max(next, i);
+    return turn;
   };
   for (int round = 0; round < kRounds; ++round) {
-    rates.push_back(rate(ours));
-    bare_rates.push_back(rate(bare));
-    ratios.push_back(rates.back() / bare_rates.back());
+    // Who goes first meets whatever the ids' rows left behind; take turns in that, too.
+    const bool ours_first = round % 2 == 0;
+    const uint64_t begin = next;
+    Turn ours = run(ours_first ? race.ours : race.limit);
+    const uint64_t end = next;
+    next = begin;
+    Turn limit = run(ours_first ? race.limit : race.ours);
+    next = std::max(next, end);
+    if (!ours_first) std::swap(ours, limit);
+    rates.push_back(ours.rate);
+    limits.push_back(limit.rate);
+    ratios.push_back(ours.rate / limit.rate);
+    processor_ratios.push_back(ours.processor_rate / limit.processor_rate);
   }
-  for (std::vector<double>* values : {&rates, &bare_rates, &ratios}) {
-    std::sort(values->begin(), values->end());
-  }
-  std::printf("%-34s %8.3f Mrows/s, bare table %8.3f: %.0f %% (%.0f to %.0f)\n", name, rates[2],
-              bare_rates[2], 100 * ratios[2], 100 * ratios.front(), 100 * ratios.back());
+  BenchLine line;
+  line.name = race.name;
+  line.measured = absl::StrFormat("%.2f M rows/s", 1e-6 * Median(rates));
+  line.limit = absl::StrFormat("%s %.2f", race.limit_name, 1e-6 * Median(limits));
+  line.share = Median(ratios);
+  line.share_min = *std::min_element(ratios.begin(), ratios.end());
+  line.share_max = *std::max_element(ratios.begin(), ratios.end());
+  line.processor_share = Median(processor_ratios);
+  line.goal = race.goal;
+  PrintLine(line);
+  return {Median(rates), Median(limits)};
 }
 
-// Distinct ids: a random starting point and an odd stride through [0, rows).
-void FillIds(uint64_t batch, int64_t rows, std::vector<FeatureId>* ids) {
-  const auto n = static_cast<uint64_t>(rows);
-  const uint64_t start = MixBits(batch) % n;
-  const uint64_t stride = (MixBits(batch ^ 77) % n) | 1;
-  uint64_t at = start;
-  for (FeatureId& id : *ids) {
-    id = MixBits(at % n);
-    at += stride;
+std::vector<std::vector<FeatureId>> MakeBatches(const BenchSettings& settings, size_t count) {
+  const auto rows = static_cast<uint64_t>(settings.rows);
+  const auto batch = static_cast<uint64_t>(settings.batch);
+  std::vector<std::vector<FeatureId>> batches(count, std::vector<FeatureId>(batch));
+  // As long as they last no two batches share an id.
+  const uint64_t stride = rows / batch;
+  for (uint64_t b = 0; b < count; ++b) {
+    const uint64_t start = b < stride ? b : MixBits(b) % rows;
+    for (uint64_t k = 0; k < batch; ++k) batches[b][k] = MixBits((start + k * stride) % rows);
+    // In no order that memory knows.
+    std::sort(batches[b].begin(), batches[b].end(),
+              [&](FeatureId x, FeatureId y) { return MixBits(x ^ b) < MixBits(y ^ b); });
   }
-  std::sort(ids->begin(), ids->end());
-  const auto end = std::unique(ids->begin(), ids->end());
-  // Repeats (a stride that shares a factor with n) become ids nobody else has.
-  for (auto it = end; it != ids->end(); ++it) *it = ~MixBits(batch * 100003 + (it - end));
+  return batches;
 }
 
-StoreOptions MakeOptions(const Settings& settings, ThreadPool* pool) {
-  StoreOptions options;
-  options.path = settings.path;
-  options.memory_bytes = settings.memory_mb << 20;
-  options.log_bytes_max = int64_t{4} << 30;
-  options.pool = pool;
-  options.durability = settings.durability == "none" ? Durability::kNone : Durability::kProcess;
-  return options;
-}
-
-TableOptions MakeTable(const Settings& settings) {
+TableOptions BenchTable(const BenchSettings& settings) {
   TableOptions table;
   table.name = "table";
   table.dim = settings.dim;
@@ -160,159 +157,65 @@ TableOptions MakeTable(const Settings& settings) {
   return table;
 }
 
-std::unique_ptr<EmbeddingStore> OpenStore(const StoreOptions& options) {
+std::string BenchPath(const BenchSettings& settings, const std::string& name) {
+  return absl::StrCat(settings.path, "-", name);
+}
+
+void RemoveBenchPath(const BenchSettings& settings, const std::string& name) {
+  std::filesystem::remove_all(BenchPath(settings, name));
+}
+
+std::unique_ptr<EmbeddingStore> OpenBenchStore(const BenchSettings& settings,
+                                               const std::string& name, Durability durability,
+                                               int64_t memory_mb, ThreadPool* pool) {
+  StoreOptions options;
+  options.path = BenchPath(settings, name);
+  options.memory_bytes = memory_mb << 20;
+  options.log_bytes_max = int64_t{4} << 30;
+  options.flush_age_seconds = 3600;
+  options.pool = pool;
+  options.durability = durability;
   auto store = EmbeddingStore::Open(options);
   Require(store.status());
+  Require((*store)->OpenTable(BenchTable(settings)).status());
   return *std::move(store);
 }
 
-// Opens a copy of the store at options.path, which is as a kill would leave it, and
-// prints what replaying its log takes.
-void MeasureReplay(const char* what, StoreOptions options, int64_t memory_bytes) {
-  const std::string killed = options.path + "-killed";
-  std::filesystem::remove_all(killed);
-  std::filesystem::copy(options.path, killed, std::filesystem::copy_options::recursive);
-  double megabytes = 0;
-  for (const auto& file : std::filesystem::recursive_directory_iterator(killed)) {
-    if (file.path().extension() == ".log" && file.path().parent_path().filename() == "log") {
-      megabytes += static_cast<double>(file.file_size()) / (1 << 20);
-    }
-  }
-  options.path = killed;
-  options.memory_bytes = memory_bytes;
-  const double begin = Now();
-  auto store = OpenStore(options);
-  const double seconds = Now() - begin;
-  std::printf("%-34s %8.3f s for %.0f MiB of log, %.0f MiB/s\n", what, seconds, megabytes,
-              megabytes / seconds);
-  store.reset();
-  std::filesystem::remove_all(killed);
-}
-
-void Run(const Settings& settings) {
-  std::filesystem::remove_all(settings.path);
-  ThreadPool pool(settings.threads);
-  StoreOptions options = MakeOptions(settings, &pool);
-  auto store = OpenStore(options);
-  Require(store->OpenTable(MakeTable(settings)).status());
-
+double FillStore(const BenchSettings& settings, EmbeddingStore* store) {
   const auto batch = static_cast<size_t>(settings.batch);
-  std::vector<FeatureId> ids(batch);
-  std::vector<float> values(batch * static_cast<size_t>(settings.dim));
-  std::vector<float> gradients(values.size());
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    gradients[i] = RandomUniform(RandomKey{1}, i) - 0.5f;
-  }
-  Step step = 0;
-  auto push_ids = [&] {
-    const StorePush push{0, ids, gradients};
-    Require(store->Push({&push, 1}, ++step, 1.0f));
-  };
-  auto pull_ids = [&] {
-    const StorePull pull{0, ids, values.data()};
-    Require(store->Pull({&pull, 1}));
-  };
-
-  const Stopwatch fill;
-  for (int64_t at = 0; at < settings.rows; at += settings.batch) {
-    for (size_t i = 0; i < batch; ++i) {
-      ids[i] = MixBits(static_cast<uint64_t>(at) + i);
-    }
-    push_ids();
-  }
-  fill.Print("push of all rows, new to the store");
-
-  std::vector<std::vector<FeatureId>> batches(64, std::vector<FeatureId>(batch));
-  for (uint64_t b = 0; b < batches.size(); ++b) FillIds(b, settings.rows, &batches[b]);
-  Measure("pull, rows in memory, uniform", settings, settings.seconds, [&](uint64_t i) {
-    ids.swap(batches[i % batches.size()]);
-    pull_ids();
-    ids.swap(batches[i % batches.size()]);
-  });
-  Measure("push adagrad, log on, uniform", settings, settings.seconds, [&](uint64_t i) {
-    ids.swap(batches[i % batches.size()]);
-    push_ids();
-    ids.swap(batches[i % batches.size()]);
-  });
-  {
-    BareTable bare(settings.rows, settings.dim, settings.dim, &pool);
-    for (int64_t i = 0; i < settings.rows; ++i) bare.Insert(MixBits(static_cast<uint64_t>(i)));
-    // Ids that are all there: FillIds adds others where its stride repeats.
-    for (uint64_t b = 0; b < batches.size(); ++b) {
-      const uint64_t start = MixBits(b) % static_cast<uint64_t>(settings.rows);
-      const uint64_t stride = static_cast<uint64_t>(settings.rows) / batch;
-      for (size_t k = 0; k < batch; ++k) {
-        batches[b][k] = MixBits((start + k * stride) % static_cast<uint64_t>(settings.rows));
-      }
-    }
-    const auto batch_number = [&](uint64_t i) -> std::vector<FeatureId>& {
-      return batches[i % batches.size()];
-    };
-    Race(
-        "hot pull", settings,
-        [&](uint64_t i) {
-          ids.swap(batch_number(i));
-          pull_ids();
-          ids.swap(batch_number(i));
-        },
-        [&](uint64_t i) { bare.Pull(batch_number(i), values.data()); });
-    Race(
-        "hot push, adagrad", settings,
-        [&](uint64_t i) {
-          ids.swap(batch_number(i));
-          push_ids();
-          ids.swap(batch_number(i));
-        },
-        [&](uint64_t i) { bare.PushAdagrad(batch_number(i), gradients.data(), 0.01f); });
-  }
-  const Stopwatch first_cut;
-  const auto cut = store->Cut(settings.path + "-cut");
-  Require(cut.status());
-  first_cut.Print("cut, after those pushes");
-  const Stopwatch second_cut;
-  const auto again = store->Cut(settings.path + "-cut2");
-  Require(again.status());
-  second_cut.Print("cut, nothing new");
-
-  const int64_t less_memory = std::max(int64_t{64} << 20, options.memory_bytes / 16);
-  for (size_t i = 0; i < 4 * batches.size(); ++i) {
-    ids = batches[i % batches.size()];
-    push_ids();
-  }
-  MeasureReplay("open after a kill", options, options.memory_bytes);
-  MeasureReplay("open after a kill, 1/16 of memory", options, less_memory);
-  const Stopwatch reopen;
-  store.reset();
-  options.memory_bytes = less_memory;
-  store = OpenStore(options);
-  reopen.Print("close and open");
-  Measure("pull, 1/16 of the memory", settings, settings.seconds, [&](uint64_t i) {
-    FillIds(i + 1000, settings.rows, &ids);
-    pull_ids();
-  });
-  Measure("push, 1/16 of the memory", settings, settings.seconds, [&](uint64_t i) {
-    FillIds(i + 5000, settings.rows, &ids);
-    push_ids();
-  });
-  store.reset();
-  store = OpenStore(options);
-  const Stopwatch hashing;
-  const auto hash = store->ContentHash();
-  Require(hash.status());
-  hashing.Print("content hash, scanning all");
-  store.reset();
-  uint64_t disk = 0;
-  for (const auto& file : std::filesystem::recursive_directory_iterator(settings.path)) {
-    if (file.is_regular_file()) disk += file.file_size();
-  }
-  std::printf("%-34s %8.1f bytes a row\n", "disk",
-              static_cast<double>(disk) / static_cast<double>(settings.rows));
-  std::filesystem::remove_all(settings.path);
-  std::filesystem::remove_all(settings.path + "-cut");
-  std::filesystem::remove_all(settings.path + "-cut2");
+  std::vector<FeatureId> ids;
+  std::vector<float> weights(batch * static_cast<size_t>(settings.dim));
+  for (size_t i = 0; i < weights.size(); ++i) weights[i] = RandomUniform(RandomKey{1}, i) - 0.5f;
+  uint64_t at = 0;
+  const double begin = Now();
+  Require(store
+              ->BulkLoad(0, 0,
+                         [&]() -> absl::StatusOr<RowsToLoad> {
+                           ids.clear();
+                           while (ids.size() < batch && at < static_cast<uint64_t>(settings.rows)) {
+                             ids.push_back(MixBits(at++));
+                           }
+                           RowsToLoad rows;
+                           rows.ids = ids;
+                           rows.weights = std::span(weights).first(
+                               ids.size() * static_cast<size_t>(settings.dim));
+                           return rows;
+                         })
+              .status());
+  return Now() - begin;
 }
 
-bool Parse(int argc, char** argv, Settings* settings) {
+std::vector<float> MakeGradients(const BenchSettings& settings) {
+  std::vector<float> gradients(static_cast<size_t>(settings.batch * settings.dim));
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    gradients[i] = RandomUniform(RandomKey{2}, i) - 0.5f;
+  }
+  return gradients;
+}
+
+namespace {
+
+bool Parse(int argc, char** argv, BenchSettings* settings) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i];
     const char* value = argv[i + 1];
@@ -326,10 +229,12 @@ bool Parse(int argc, char** argv, Settings* settings) {
       settings->threads = std::atoi(value);
     } else if (name == "--seconds") {
       settings->seconds = std::atof(value);
+    } else if (name == "--sustained-seconds") {
+      settings->sustained_seconds = std::atof(value);
     } else if (name == "--memory-mb") {
       settings->memory_mb = std::atoll(value);
-    } else if (name == "--durability") {
-      settings->durability = value;
+    } else if (name == "--only") {
+      settings->only = value;
     } else if (name == "--path") {
       settings->path = value;
     } else {
@@ -337,7 +242,30 @@ bool Parse(int argc, char** argv, Settings* settings) {
     }
   }
   return argc % 2 == 1 && settings->batch > 0 && settings->rows >= settings->batch &&
-         settings->threads > 0;
+         settings->dim > 0 && settings->threads > 0;
+}
+
+bool Run(const BenchSettings& settings) {
+  const std::vector<std::pair<std::string, void (*)(const BenchSettings&)>> sections = {
+      {"hot", BenchHot},     {"burst", BenchBurst}, {"exact", BenchExact}, {"cold", BenchCold},
+      {"mixed", BenchMixed}, {"load", BenchLoad},   {"cut", BenchCut}};
+  std::vector<std::string> wanted;
+  if (!settings.only.empty()) wanted = absl::StrSplit(settings.only, ',');
+  for (const std::string& name : wanted) {
+    const auto is_it = [&](const auto& section) { return section.first == name; };
+    if (std::none_of(sections.begin(), sections.end(), is_it)) return false;
+  }
+  std::printf("%lld rows of dim %lld, batches of %lld, %d thread%s\n\n",
+              static_cast<long long>(settings.rows), static_cast<long long>(settings.dim),
+              static_cast<long long>(settings.batch), settings.threads,
+              settings.threads == 1 ? "" : "s");
+  std::printf("| | measured | limit in the same run | share (lowest to highest) | goal |\n");
+  std::printf("|---|---|---|---|---|\n");
+  for (const auto& [name, section] : sections) {
+    const bool chosen = std::find(wanted.begin(), wanted.end(), name) != wanted.end();
+    if (wanted.empty() || chosen) section(settings);
+  }
+  return true;
 }
 
 }  // namespace
@@ -348,11 +276,10 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 2000000000);
   mallopt(M_TOP_PAD, 64 << 20);
-  pagoda::Settings settings;
-  if (!pagoda::Parse(argc, argv, &settings)) {
+  pagoda::BenchSettings settings;
+  if (!pagoda::Parse(argc, argv, &settings) || !pagoda::Run(settings)) {
     std::fprintf(stderr, "store_bench: see the comment at the top of store_bench.cc\n");
     return 2;
   }
-  pagoda::Run(settings);
   return 0;
 }

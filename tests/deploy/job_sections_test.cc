@@ -71,10 +71,12 @@ TEST_CASE("units of memory and time are those of the key's name") {
   ParameterServiceOptions server;
   REQUIRE(KeysOfServer(server)
               .Fill({{"server", "memory_mb", int64_t{64}, "", false},
+                     {"server", "disk_mb", int64_t{3}, "", false},
                      {"server", "in_flight_mb", int64_t{2}, "", false}},
                     "")
               .ok());
   CHECK(server.memory_bytes == int64_t{64} << 20);
+  CHECK(server.disk_bytes_max == int64_t{3} << 20);
   CHECK(server.bytes_in_flight_max == int64_t{2} << 20);
   TrainerOptions trainer;
   StageOptions stage;

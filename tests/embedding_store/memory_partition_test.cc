@@ -43,6 +43,36 @@ struct PartitionFixture {
   }
 };
 
+TEST_CASE("a row is found near where it was, though slots move") {
+  const uint32_t seed = GENERATE(1u, 2u, 3u);
+  CAPTURE(seed);
+  PartitionFixture fixture(int64_t{8} << 20);
+  std::mt19937_64 random(seed);
+  std::map<Key, uint32_t> places;
+  for (int i = 0; i < 20000; ++i) {
+    const Key key(static_cast<uint32_t>(random() % 3), random() % 4000);
+    Slot* slot = fixture.Find(key);
+    if (slot == nullptr) {
+      slot = fixture.Insert(key);
+      REQUIRE(slot != nullptr);
+      places[key] = fixture.partition->PlaceOf(slot);
+    } else if (random() % 2 == 0) {
+      fixture.partition->Erase(slot);
+      REQUIRE(fixture.partition->FindNear(places[key], key.first, key.second) == nullptr);
+      places.erase(key);
+    } else {
+      REQUIRE(fixture.partition->FindNear(places[key], key.first, key.second) == slot);
+    }
+  }
+  int moved = 0;
+  for (const auto& [key, place] : places) {
+    Slot* slot = fixture.partition->FindNear(place, key.first, key.second);
+    REQUIRE(slot == fixture.Find(key));
+    moved += fixture.partition->PlaceOf(slot) != place ? 1 : 0;
+  }
+  CHECK(moved > 0);
+}
+
 TEST_CASE("a partition agrees with a map through inserts, erases and growth") {
   const uint32_t seed = GENERATE(1u, 2u, 3u);
   CAPTURE(seed);

@@ -6,6 +6,7 @@
 #include <set>
 #include <thread>
 
+#include "base/thread_pool.h"
 #include "embedding_store/sparse_optimizer.h"
 #include "tests/embedding_store/store_fixture.h"
 
@@ -103,6 +104,82 @@ TEST_CASE("grouping keeps every request, once, with its place") {
   CHECK(places.size() == count + 3);
 }
 
+TEST_CASE("a batch cut up for several threads is grouped as by one") {
+  TierFixture fixture;
+  const size_t count = GENERATE(size_t{4095}, size_t{4097}, size_t{30001});
+  const std::vector<FeatureId> first = Ids(count);
+  const std::vector<FeatureId> second = Ids(9000, 5);
+  std::vector<float> weights(count * 3 + second.size() * 16);
+  const RowSource sources[] = {{0, 3, first, weights.data()},
+                               {1, 16, second, weights.data() + count * 3}};
+  RowBatch alone, together;
+  fixture.tier->Group(sources, &alone);
+  ThreadPool pool(4);
+  int runs = 0;
+  fixture.tier->Group(sources, &together,
+                      [&](size_t parts, const std::function<void(size_t)>& body) {
+                        ++runs;
+                        pool.ParallelFor(static_cast<int64_t>(parts),
+                                         [&](int64_t i) { body(static_cast<size_t>(i)); });
+                      });
+  CHECK(runs == 2);
+  for (size_t p = 0; p < fixture.tier->num_partitions(); ++p) {
+    const auto a = alone.partition(p);
+    const auto b = together.partition(p);
+    REQUIRE(a.size() == b.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      REQUIRE(a[i].id == b[i].id);
+      REQUIRE(a[i].table == b[i].table);
+      REQUIRE(a[i].hash == b[i].hash);
+      REQUIRE(a[i].weights == b[i].weights);
+    }
+  }
+}
+
+TEST_CASE("a push reaches its own rows though slots move between pin and update") {
+  TierFixture fixture;
+  const std::vector<FeatureId> ids = Ids(3000);
+  REQUIRE(fixture.Push(0, ids, 1));
+  const std::vector<float> gradients(ids.size() * 3, 1.0f);
+  const RowSource source{0, 3, ids, nullptr, gradients.data()};
+  RowBatch batch;
+  fixture.tier->Group({&source, 1}, &batch);
+  const bool keep = GENERATE(true, false);  // Whether the push goes on, or lets go.
+  for (size_t p = 0; p < fixture.tier->num_partitions(); ++p) {
+    std::vector<RowRequest*> misses;
+    REQUIRE(fixture.tier->PinFound(batch, p, &misses) == nullptr);
+    REQUIRE(misses.empty());
+  }
+  // Pulls bring in enough for every index to grow.
+  const std::vector<FeatureId> others = Ids(200000, 1000000);
+  std::vector<RowMiss> misses;
+  fixture.Read(0, others, &misses);
+  REQUIRE(misses.size() == others.size());
+  std::vector<char> row(64);
+  for (const RowMiss& miss : misses) {
+    const ReadRow read{&miss, row.data(), false};
+    fixture.tier->Cache({&read, 1});
+  }
+  std::vector<TableUpdate> updates(2);
+  updates[0].kind = Kind::kSgd;
+  updates[0].settings = MakeRowUpdateSettings(fixture.tables[0].optimizer, 1.0f, 1.0f);
+  updates[0].dim = 3;
+  updates[0].rows = &fixture.rows[0];
+  for (size_t p = 0; p < fixture.tier->num_partitions(); ++p) {
+    if (keep) {
+      fixture.tier->Apply(batch, p, 2, 2, updates);
+    } else {
+      fixture.tier->Unpin(batch, p);
+    }
+  }
+  misses.clear();
+  const std::vector<float> weights = fixture.Read(0, ids, &misses);
+  CHECK(misses.empty());
+  CHECK(weights == std::vector<float>(weights.size(), keep ? -2.0f : -1.0f));
+  CHECK(fixture.rows[0] == 3000);
+  CHECK(fixture.Push(0, ids, 3));  // No pin was left behind.
+}
+
 TEST_CASE("rows pushed are read back, repeats too, others are misses") {
   TierFixture fixture;
   REQUIRE(fixture.Push(0, Ids(1000), 1));
@@ -191,7 +268,8 @@ TEST_CASE("a copy from disk never replaces a newer row, nor enters after one lef
   REQUIRE(fixture.Push(0, {1}, 9));
   std::vector<char> row(64);
   HeaderOf(row.data())->sequence = 3;
-  fixture.tier->Cache(one, row.data(), true);
+  const ReadRow older{&one, row.data(), true};
+  fixture.tier->Cache({&older, 1});
   CHECK(HeaderOf(row.data())->sequence == 9);  // The newer one, for the reader too.
 
   // Rows pushed, written and evicted meanwhile: what was read may be older.
@@ -209,11 +287,14 @@ TEST_CASE("a copy from disk never replaces a newer row, nor enters after one lef
     small.tier->FinishWrites(true);
   }
   std::vector<char> stale(256);
-  small.tier->Cache(misses[0], stale.data(), true);
+  ReadRow read{&misses[0], stale.data(), true};
+  small.tier->Cache({&read, 1});
   CHECK_FALSE(small.tier->CopyRow(1, 1, stale.data()));
   misses.clear();
   small.Read(1, {1}, &misses);
-  small.tier->Cache(misses.at(0), stale.data(), true);
+  REQUIRE(misses.size() == 1);
+  read.miss = &misses[0];
+  small.tier->Cache({&read, 1});
   CHECK(small.tier->CopyRow(1, 1, stale.data()));
 }
 

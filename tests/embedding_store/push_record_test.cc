@@ -78,6 +78,38 @@ TEST_CASE("records of any shape come back") {
   }
 }
 
+TEST_CASE("refused ids stand in records of version 3, with and without an origin") {
+  const std::vector<FeatureId> refused = {9, ~FeatureId{0}, 3};
+  for (const uint64_t origin : {0, 6}) {
+    OwnedRecord owned(42, {{3, 0}, {1, 3}, {7, 5}});
+    owned.record.origin = {4, 5, origin};
+    owned.record.tables[0].refused = refused;
+    owned.record.tables[1].refused = {refused.data(), 1};
+    const std::vector<uint64_t> words = Encode(owned.record);
+    const RecordFrame frame = ReadRecordFrame(View(words));
+    REQUIRE(frame.state == State::kComplete);
+    CHECK(frame.version == 3);
+    PushRecord back;
+    REQUIRE(DecodePushRecord(frame, &back).ok());
+    CHECK(back.origin.sequence == origin);
+    REQUIRE(back.tables.size() == 3);
+    for (size_t t = 0; t < 3; ++t) {
+      const PushRecord::Table& want = owned.record.tables[t];
+      const PushRecord::Table& got = back.tables[t];
+      CHECK(std::equal(got.ids.begin(), got.ids.end(), want.ids.begin(), want.ids.end()));
+      CHECK(got.gradients.size() == want.gradients.size());
+      CHECK(std::equal(got.refused.begin(), got.refused.end(), want.refused.begin(),
+                       want.refused.end()));
+    }
+    // The number of refused ids, one too many.
+    std::vector<uint64_t> changed(words.begin() + 5, words.end());
+    changed[5 + 2] += uint64_t{1} << 32;
+    RecordFrame bad = frame;
+    bad.payload = View(changed);
+    CHECK(absl::IsDataLoss(DecodePushRecord(bad, &back)));
+  }
+}
+
 TEST_CASE("a cut record is short, a changed one is bad") {
   const OwnedRecord owned(7, {{3, 3}, {1, 2}});
   const std::vector<uint64_t> words = Encode(owned.record);
@@ -116,12 +148,12 @@ TEST_CASE("a later record format is told apart from damage") {
   const OwnedRecord owned(7, {{1, 1}});
   std::vector<uint64_t> words = Encode(owned.record);
   char* bytes = reinterpret_cast<char*>(words.data());
-  bytes[4] = 3;
+  bytes[4] = 4;
   const uint64_t checksum = HashBytes(absl::string_view(bytes, 32));
   std::memcpy(bytes + 32, &checksum, sizeof(checksum));
   const RecordFrame frame = ReadRecordFrame(View(words));
   CHECK(frame.state == State::kOtherVersion);
-  CHECK(frame.version == 3);
+  CHECK(frame.version == 4);
 }
 
 TEST_CASE("the worked example of docs/formats.md is true") {

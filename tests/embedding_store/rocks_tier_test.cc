@@ -1,9 +1,13 @@
 #include "embedding_store/rocks_tier.h"
 
+#include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <thread>
 
 #include "embedding_store/file_system.h"
 #include "tests/embedding_store/store_fixture.h"
@@ -82,6 +86,58 @@ TEST_CASE("runs lie over one another, in key order, and survive reopening") {
   CHECK(tier->meta().highest_sequence == 10);
   CHECK(tier->meta().rows == std::vector<uint64_t>{500, 7});
   CHECK(tier->bytes_on_disk() > 0);
+}
+
+TEST_CASE("states of tables stand beside rows, by table and part, and are no rows") {
+  ScratchDirectory scratch;
+  using States = std::map<std::pair<uint32_t, uint32_t>, std::string>;
+  const auto states_of = [](RocksTier& tier, uint32_t begin, uint32_t end) {
+    States states;
+    const absl::Status status =
+        tier.ScanStates(begin, end, [&](uint32_t table, uint32_t part, absl::string_view value) {
+          states[{table, part}] = std::string(value);
+          return absl::OkStatus();
+        });
+    CHECK(status.ok());
+    return states;
+  };
+  // The last row that a store can have, and the parts around every carry.
+  Rows rows = SomeRows(100, "v");
+  rows[RowKey{kNumBuckets - 1, kTablesMax - 1, ~FeatureId{0}}] = "last";
+  States states = {{{0, 0}, "a"},
+                   {{0, 255}, "b"},
+                   {{0, 256}, "c"},
+                   {{1, 65535}, "d"},
+                   {{255, 1}, "e"},
+                   {{256, 0}, "f"},
+                   {{kTablesMax - 1, 65535}, ""}};
+  {
+    auto tier = OpenTier(Options(scratch));
+    CHECK(states_of(*tier, 0, kTablesMax).empty());
+    for (const char* round : {"old", "new"}) {
+      auto run = tier->NewRun();
+      REQUIRE(run.ok());
+      for (const auto& [key, value] : rows) REQUIRE((*run)->Add(key, value).ok());
+      for (auto& [key, value] : states) {
+        if (!value.empty()) value = round;
+        REQUIRE((*run)->AddState(key.first, key.second, value).ok());
+      }
+      REQUIRE((*run)->Commit({7, 7, {rows.size()}}).ok());
+    }
+  }
+  auto tier = OpenTier(Options(scratch, /*create=*/false));
+  CHECK(states_of(*tier, 0, kTablesMax) == states);
+  CHECK(states_of(*tier, 1, 256) == States{{{1, 65535}, "new"}, {{255, 1}, "new"}});
+  CHECK(tier->meta().flushed_sequence == 7);
+  CHECK(AllRows(*tier) == rows);
+  const std::unique_ptr<RocksTier::Cursor> cursor = tier->NewCursor();
+  REQUIRE(cursor->SeekToLast().ok());
+  REQUIRE(cursor->valid());
+  CHECK(cursor->key() == rows.rbegin()->first);
+  REQUIRE(cursor->Next().ok());
+  CHECK_FALSE(cursor->valid());
+  REQUIRE(tier->Compact().ok());
+  CHECK(states_of(*tier, 0, kTablesMax) == states);
 }
 
 TEST_CASE("a batch read finds what is there and says what is not") {
@@ -181,6 +237,130 @@ TEST_CASE("a changed byte in a row file is DATA_LOSS, never a wrong row") {
     CHECK(absl::IsDataLoss(status));
   }
   CHECK(refused > 15);
+}
+
+TEST_CASE("reads screened by the filter give the same rows, also after opening again") {
+  ScratchDirectory scratch;
+  RocksTierOptions options = Options(scratch);
+  options.filter_bytes = 1 << 14;
+  const Rows rows = SomeRows(3000, "value");
+  std::vector<RowKey> keys;
+  for (uint32_t t = 0; t < 3; ++t) {
+    for (FeatureId id = 0; id < 4000; ++id) keys.push_back(RowKey::Of(t, id));
+  }
+  std::sort(keys.begin(), keys.end());
+  const auto check = [&](RocksTier& tier) {
+    size_t next = 0;
+    const absl::Status status = tier.Read(keys, [&](size_t i, absl::string_view value) {
+      REQUIRE(i == next++);
+      const auto found = rows.find(keys[i]);
+      CHECK(value == (found == rows.end() ? std::string() : found->second));
+      return absl::OkStatus();
+    });
+    INFO(status);
+    CHECK(status.ok());
+    CHECK(next == keys.size());
+    for (const size_t count : {0, 1, 2}) {
+      size_t answers = 0;
+      const absl::Status few = tier.Read({keys.data(), count}, [&](size_t, absl::string_view) {
+        ++answers;
+        return absl::OkStatus();
+      });
+      CHECK(few.ok());
+      CHECK(answers == count);
+    }
+  };
+  {
+    auto tier = OpenTier(options);
+    CHECK(tier->filter_is_complete());
+    WriteRun(*tier, rows, 1);
+    check(*tier);
+  }
+  options.create = false;
+  auto tier = OpenTier(options);
+  check(*tier);  // Most likely before all rows were gone through.
+  for (int i = 0; i < 1000 && !tier->filter_is_complete(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  REQUIRE(tier->filter_is_complete());
+  check(*tier);
+}
+
+TEST_CASE("what rows take on disk is told by level, with what a merge may need") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  CHECK(tier->disk_use().files == 0);
+  CHECK(tier->disk_use().MergeBytesMax(0) == 0);
+  WriteRun(*tier, SomeRows(3000, "value"), 1);
+  WriteRun(*tier, SomeRows(3000, "other"), 2);
+  const RocksDiskUse two = tier->disk_use();
+  CHECK(two.files == tier->bytes_on_disk());
+  CHECK(two.level0 > 0);
+  CHECK(two.level0 + two.below <= two.files);
+  CHECK(two.MergeBytesMax(100) >= two.level0 + 100);
+  CHECK(tier->run_bytes_added() == two.files);
+  CHECK(tier->rows_removed() == 0);
+  REQUIRE(tier->Compact().ok());
+  CHECK(tier->disk_use().level0 == 0);
+  CHECK(tier->disk_use().files < two.files);
+  CHECK(tier->Resume().ok());
+  RocksDiskUse large = two;
+  large.files = int64_t{1} << 40;
+  CHECK(large.MergeBytesMax(5) == large.merge);
+  CHECK(large.merge <= int64_t{4} << 30);
+}
+
+TEST_CASE("files that a merge replaced count until they are gone") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(4000, "first"), 1);
+  WriteRun(*tier, SomeRows(4000, "other"), 2);
+  const int64_t before = tier->disk_use().files;
+  CHECK(before > 0);
+  CHECK(tier->disk_use().replaced == 0);
+  auto reader = tier->NewCursor();
+  REQUIRE(reader->Seek({0, 0, 0}).ok());
+  REQUIRE(tier->Compact().ok());
+  const RocksDiskUse held = tier->disk_use();
+  CHECK(held.files < before);
+  CHECK(held.replaced == before);
+  tier->RemoveReplaced();
+  CHECK(tier->disk_use().replaced == before);
+  reader.reset();
+  tier->RemoveReplaced();
+  CHECK(tier->disk_use().replaced == 0);
+  CHECK(tier->disk_use().files == held.files);
+}
+
+TEST_CASE("a merge waits for replaced files, not for ever") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(4000, "first"), 1);
+  auto reader = tier->NewCursor();
+  REQUIRE(reader->Seek({0, 0, 0}).ok());
+  WriteRun(*tier, SomeRows(4000, "other"), 2);
+  REQUIRE(tier->Compact().ok());
+  REQUIRE(tier->disk_use().replaced > 0);
+  WriteRun(*tier, SomeRows(4000, "third"), 3);
+  tier->SetBytesMax(1);
+  std::atomic<bool> merged{false};
+  std::thread merger([&] {
+    (void)tier->Compact();
+    merged = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(!merged);
+  SECTION("it goes on when they are gone") {
+    reader.reset();
+    const auto begin = std::chrono::steady_clock::now();
+    merger.join();
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(3));
+  }
+  SECTION("a reader that never ends does not stop it") {
+    merger.join();
+    CHECK(reader->valid());
+  }
+  CHECK(AllRows(*tier) == SomeRows(4000, "third"));
 }
 
 TEST_CASE("missing and lost databases are told apart from new ones") {

@@ -74,6 +74,8 @@ TEST_CASE("row values come back, and nothing else is taken for one") {
   for (const ValueCase c : {ValueCase{1, SparseOptimizerKind::kSgd, RowPrecision::kF16},
                             {3, SparseOptimizerKind::kRowwiseAdagrad, RowPrecision::kBF16},
                             {8, SparseOptimizerKind::kAdam, RowPrecision::kF16},
+                            {1, SparseOptimizerKind::kSgd, RowPrecision::kInt8},
+                            {5, SparseOptimizerKind::kAdagrad, RowPrecision::kInt8},
                             {16, SparseOptimizerKind::kAdagrad, RowPrecision::kF32}}) {
     TableOptions table;
     table.dim = c.dim;
@@ -89,6 +91,7 @@ TEST_CASE("row values come back, and nothing else is taken for one") {
       *HeaderOf(row) = RowHeader{random() >> (random() % 64), static_cast<uint32_t>(random()),
                                  static_cast<uint32_t>(random() >> 60)};
       StoreRowNearest(shape, floats.data(), row);
+      if (shape.int8_on_disk) RoundToInt8(FloatsOf(row), shape.dim, RandomKey{random()});
       std::string value(shape.value_bytes_max(), 'x');
       value.resize(EncodeRowValue(shape, row, value.data()));
       std::vector<uint64_t> back_words(row_words.size(), ~uint64_t{0});
@@ -99,7 +102,8 @@ TEST_CASE("row values come back, and nothing else is taken for one") {
       for (size_t size = 0; size < value.size(); ++size) {
         REQUIRE(DecodeRowValue(shape, absl::string_view(value).substr(0, size), back) != nullptr);
       }
-      for (const char other : {'\0', '\x01', '\x03'}) {
+      for (const char other : {'\0', '\x01', '\x02', '\x03', '\x04'}) {
+        if (other == (shape.int8_on_disk ? kInt8RowVersion : kRowVersion)) continue;
         value[0] = other;
         REQUIRE(DecodeRowValue(shape, value, back) != nullptr);
       }
@@ -122,6 +126,41 @@ TEST_CASE("a row value of version 1 is read") {
   CHECK(DecodeRowValue(shape, value.substr(0, 24), row) != nullptr);
   shape.precision = RowPrecision::kF16;
   CHECK(DecodeRowValue(shape, value, row) != nullptr);
+  table.precision = RowPrecision::kInt8;
+  CHECK(DecodeRowValue(ShapeOf(table), value, row) != nullptr);
+}
+
+TEST_CASE("a value without slots is a row of a table that grew, with a new row's slots") {
+  TableOptions table;
+  table.dim = 3;
+  table.optimizer.kind = SparseOptimizerKind::kSgd;
+  const RowShape before = ShapeOf(table);
+  table.optimizer.kind = SparseOptimizerKind::kAdagradDecay;
+  table.optimizer.initial_accumulator = 0.5f;
+  const RowShape strict = ShapeOf(table);
+  table.slots_grown = true;
+  const RowShape grown = ShapeOf(table);
+  std::vector<uint64_t> words(grown.row_bytes() / 8 + 1);
+  char* row = reinterpret_cast<char*>(words.data());
+  *HeaderOf(row) = RowHeader{5, 7, 9};
+  const float weights[] = {1.0f, 2.0f, 3.0f};
+  StoreRowNearest(before, weights, row);
+  std::string value(before.value_bytes_max(), 'x');
+  value.resize(EncodeRowValue(before, row, value.data()));
+  CHECK(DecodeRowValue(strict, value, row) != nullptr);
+  words.assign(words.size(), ~uint64_t{0});
+  REQUIRE(DecodeRowValue(grown, value, row) == nullptr);
+  CHECK(HeaderOf(row)->updates == 9);
+  const std::vector<float> floats(FloatsOf(row), FloatsOf(row) + 7);
+  CHECK(floats == std::vector<float>{1.0f, 2.0f, 3.0f, 0.5f, 0.5f, 0.5f, 0.0f});
+  std::string longer(grown.value_bytes_max(), 'x');
+  longer.resize(EncodeRowValue(grown, row, longer.data()));
+  CHECK(DecodeRowValue(grown, longer, row) == nullptr);
+  for (size_t size = 0; size < longer.size(); ++size) {
+    CAPTURE(size);
+    const char* error = DecodeRowValue(grown, absl::string_view(longer).substr(0, size), row);
+    CHECK((error == nullptr) == (size == value.size()));
+  }
 }
 
 TEST_CASE("a row value has the documented bytes") {
@@ -138,6 +177,19 @@ TEST_CASE("a row value has the documented bytes") {
   std::string value(shape.value_bytes_max(), 'x');
   value.resize(EncodeRowValue(shape, row, value.data()));
   CHECK(value == std::string("\x02\xac\x02\x07\x01\x00\xb8\x00\x38\0\0\x80\x3f\0\0\x80\x40", 17));
+
+  table.dim = 3;
+  table.precision = RowPrecision::kInt8;
+  table.optimizer.kind = SparseOptimizerKind::kSgd;
+  const RowShape int8 = ShapeOf(table);
+  std::vector<uint64_t> int8_words(int8.row_bytes() / 8 + 1);
+  row = reinterpret_cast<char*>(int8_words.data());
+  *HeaderOf(row) = RowHeader{300, 7, 1};
+  const float weights[] = {-127.0f / 128.0f, 0.5f, 0.0f};
+  StoreRowNearest(int8, weights, row);
+  value.assign(int8.value_bytes_max(), 'x');
+  value.resize(EncodeRowValue(int8, row, value.data()));
+  CHECK(value == std::string("\x03\xac\x02\x07\x01\x00\x3c\x81\x40\x00", 10));
 }
 
 }  // namespace

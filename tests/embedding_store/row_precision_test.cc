@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "tests/embedding_store/store_fixture.h"
@@ -179,6 +180,91 @@ TEST_CASE("f32 is copied") {
     }
     LoadWeights(RowPrecision::kF32, weights, dim, back.data());
     CHECK(std::memcmp(back.data(), values.data(), values.size() * 4) == 0);
+  }
+}
+
+// Largest of |row|.
+float Largest(const std::vector<float>& row) {
+  float largest = 0.0f;
+  for (const float w : row) largest = std::max(largest, std::fabs(w));
+  return largest;
+}
+
+std::vector<float> PackedAndBack(const std::vector<float>& row) {
+  const auto dim = static_cast<int64_t>(row.size());
+  std::string packed(PackedInt8Bytes(dim), 'x');
+  PackInt8(row.data(), dim, packed.data());
+  std::vector<float> back(row.size(), 9.0f);
+  REQUIRE(UnpackInt8(packed.data(), dim, back.data()));
+  return back;
+}
+
+TEST_CASE("a row moved to the int8 grid is near, comes back from its bytes, and stays") {
+  const uint32_t seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  for (const int dim : {0, 1, 2, 3, 16, 17, 128}) {
+    for (int i = 0; i < 300; ++i) {
+      const float size = std::exp2(std::uniform_real_distribution<float>(-140, 126)(random));
+      std::uniform_real_distribution<float> uniform(-size, size);
+      std::vector<float> row(static_cast<size_t>(dim));
+      for (float& w : row) w = random() % 8 == 0 ? -0.0f : uniform(random);
+      const std::vector<float> before = row;
+      RoundToInt8(row.data(), dim, RandomKey{random()});
+      const float unit = Largest(row) / 127.0f;
+      for (size_t c = 0; c < row.size(); ++c) {
+        CAPTURE(dim, c, before[c], row[c], unit);
+        // A unit for the weight, and the scale's own rounding (2^-7) of up to 127 units;
+        // near the smallest f32 a scale is a multiple of 2^-133.
+        REQUIRE(std::fabs(double{row[c]} - before[c]) <= 2.0 * unit + 127 * 0x1p-133);
+      }
+      const std::vector<float> back = PackedAndBack(row);
+      REQUIRE((row.empty() || std::memcmp(back.data(), row.data(), 4 * row.size()) == 0));
+      std::vector<float> again = row;
+      RoundToInt8(again.data(), dim, RandomKey{random()});
+      REQUIRE((row.empty() || std::memcmp(again.data(), row.data(), 4 * row.size()) == 0));
+    }
+  }
+}
+
+TEST_CASE("rounding to int8 is right on average, and a function of its key") {
+  const std::vector<float> row = {0.7f, -0.31f, 0.0041f, -0.0001f, 0.0f, 0.699f};
+  std::vector<double> sum(row.size());
+  constexpr int kDraws = 40000;
+  for (int i = 0; i < kDraws; ++i) {
+    std::vector<float> drawn = row, same = row;
+    RoundToInt8(drawn.data(), 6, RandomKey{1000u + static_cast<uint64_t>(i)});
+    RoundToInt8(same.data(), 6, RandomKey{1000u + static_cast<uint64_t>(i)});
+    REQUIRE(drawn == same);
+    for (size_t c = 0; c < row.size(); ++c) sum[c] += drawn[c];
+  }
+  for (size_t c = 0; c < row.size(); ++c) {
+    CAPTURE(c, row[c], sum[c] / kDraws);
+    // A unit is 0.0055; six standard deviations of a mean, and the last weight is held
+    // at the largest where the scale is rounded down.
+    CHECK(std::fabs(sum[c] / kDraws - row[c]) < (c == 5 ? 0.001 : 0.0001));
+  }
+}
+
+TEST_CASE("what int8 cannot hold is held at its largest, and a damaged scale is refused") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> row = {-infinity, 1e30f, std::numeric_limits<float>::max()};
+  RoundToInt8(row.data(), 3, RandomKey{1});
+  CHECK(std::isfinite(row[0]));
+  CHECK(row[0] < -3e38f);
+  CHECK(row[0] == -row[2]);
+  CHECK(PackedAndBack(row) == row);
+  row = {std::nanf(""), 0.5f};
+  RoundToInt8(row.data(), 2, RandomKey{1});
+  CHECK(std::fabs(row[0]) == row[1]);
+  row = {std::nanf(""), -0.0f};
+  RoundToInt8(row.data(), 2, RandomKey{1});
+  CHECK(row == std::vector<float>{0.0f, 0.0f});
+  float weight = 0.0f;
+  for (const uint16_t scale : {0x8000, 0xbf80, 0x7f80, 0x7fc0, 0x7f7f}) {
+    char packed[3] = {static_cast<char>(scale & 0xff), static_cast<char>(scale >> 8), 1};
+    CAPTURE(scale);
+    CHECK_FALSE(UnpackInt8(packed, 1, &weight));
   }
 }
 

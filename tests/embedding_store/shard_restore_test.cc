@@ -17,10 +17,18 @@ namespace stdfs = std::filesystem;
 
 constexpr uint64_t kIdRange = 4000;
 
+TableOptions MakeExact(const std::string& name, int64_t dim, Kind kind) {
+  TableOptions table = MakeTable(name, dim, kind);
+  table.optimizer.exact = true;
+  table.optimizer.weight_decay = 0.01f;
+  return table;
+}
+
 const std::vector<TableOptions>& Tables() {
-  static const std::vector<TableOptions> tables = {MakeTable("a", 8, Kind::kAdagrad),
-                                                   MakeTable("b", 3, Kind::kAdam),
-                                                   MakeTable("c", 5, Kind::kFtrl)};
+  static const std::vector<TableOptions> tables = {
+      MakeTable("a", 8, Kind::kAdagrad), MakeTable("b", 3, Kind::kAdam),
+      MakeTable("c", 5, Kind::kFtrl), MakeExact("d", 4, Kind::kAdam),
+      MakeExact("e", 3, Kind::kMomentum)};
   return tables;
 }
 
@@ -100,6 +108,26 @@ class Shards {
       REQUIRE(status.ok());
     }
   }
+  // What every id of a table reads as.
+  std::vector<float> Weights(const std::string& table) {
+    std::vector<std::vector<FeatureId>> ids(stores_.size());
+    for (uint64_t n = 0; n < kIdRange; ++n) {
+      const FeatureId id = MixBits(n);  // As RandomPush makes them.
+      ids[ShardOf(id, count())].push_back(id);
+    }
+    std::map<FeatureId, std::vector<float>> rows;
+    for (size_t s = 0; s < stores_.size(); ++s) {
+      const std::vector<float> pulled = PullRows(*stores_[s], index_[s].at(table), ids[s]);
+      const size_t dim = ids[s].empty() ? 0 : pulled.size() / ids[s].size();
+      for (size_t i = 0; i < ids[s].size(); ++i) {
+        const auto row = pulled.begin() + static_cast<ptrdiff_t>(i * dim);
+        rows[ids[s][i]].assign(row, row + static_cast<ptrdiff_t>(dim));
+      }
+    }
+    std::vector<float> all;
+    for (const auto& [id, row] : rows) all.insert(all.end(), row.begin(), row.end());
+    return all;
+  }
   uint64_t Hash() {
     uint64_t sum = 0;
     for (const auto& store : stores_) sum += HashOfStore(*store);
@@ -155,6 +183,8 @@ TEST_CASE("moving to another number of shards and 100 more pushes give the bits 
     CHECK(strangers == 0);
   }
   to.OpenTables(2);
+  // Rows that no push has touched since are caught up by the steps that moved along.
+  for (const char* table : {"a", "d", "e"}) CHECK(to.Weights(table) == stayed.Weights(table));
   for (uint64_t n = 41; n <= 140; ++n) {
     stayed.Push(n);
     to.Push(n);
@@ -165,6 +195,27 @@ TEST_CASE("moving to another number of shards and 100 more pushes give the bits 
   }
   CHECK(to.Hash() == stayed.Hash());
   CHECK(to.Rows() == stayed.Rows());
+  for (const char* table : {"a", "d", "e"}) CHECK(to.Weights(table) == stayed.Weights(table));
+}
+
+TEST_CASE("cuts in which an exact table has taken other steps do not go together") {
+  ScratchDirectory scratch;
+  Shards from(scratch, "from", 2), to(scratch, "to", 1);
+  from.OpenTables(0);
+  to.OpenTables(0);
+  for (uint64_t n = 1; n <= 6; ++n) from.Push(n);
+  TestPush lone;
+  lone.step = 6;
+  // Shard 1 opened its tables one later: "d", the fourth, is its third.
+  lone.parts.push_back({2, {}, {}});
+  REQUIRE(from.store(1).tables()[2].name == "d");
+  REQUIRE(Apply(from.store(1), lone).ok());
+  const auto cuts = from.Cut("cut");
+  const absl::Status status = to.store(0).RestoreShard({cuts, 0, 1}, "");
+  CHECK(absl::IsFailedPrecondition(status));
+  CHECK_THAT(std::string(status.message()),
+             Contains("exact table \"d\" has taken 6 steps in " + cuts[0]) &&
+                 Contains("and 7 in " + cuts[1]));
 }
 
 TEST_CASE("shards that have pushed unequally go on above the highest sequence") {

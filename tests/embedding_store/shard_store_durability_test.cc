@@ -104,6 +104,38 @@ TEST_CASE("wherever the machine dies, whole pushes are there: all acknowledged o
   CHECK(all);
 }
 
+TEST_CASE("wherever the machine dies while it creates a store, that is not taken for a loss") {
+  const uint64_t seed = GENERATE(0, 1, 2);
+  CAPTURE(seed);
+  bool created = false;
+  int not_yet = 0;
+  for (int64_t calls = 0; calls < 200 && !created; ++calls) {
+    CAPTURE(calls);
+    ScratchDirectory scratch;
+    FaultyFileSystem fs;
+    StoreOptions options = MakeStore(scratch / "store");
+    options.file_system = &fs;
+    fs.StopAfter(calls);
+    {
+      const auto store = EmbeddingStore::Open(options);
+      created = store.ok() && (*store)->OpenTable(Tables()[0]).ok();
+    }
+    fs.LosePower(seed);
+    fs.StopAfter(-1);
+    options.read_only = true;
+    {
+      const auto reader = EmbeddingStore::Open(options);
+      INFO(reader.status());
+      CHECK((reader.ok() || absl::IsNotFound(reader.status())));
+      not_yet += reader.ok() ? 0 : 1;
+    }
+    options.read_only = false;
+    OpenTableOf(*OpenStore(options), Tables()[0]);
+  }
+  CHECK(created);
+  CHECK(not_yet > 5);
+}
+
 TEST_CASE("pushes of several threads share a sync") {
   ScratchDirectory scratch;
   FaultyFileSystem fs;

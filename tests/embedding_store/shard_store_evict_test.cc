@@ -1,6 +1,7 @@
 // Eviction: who goes, what is left, and that nothing brings a row back.
 #include "embedding_store/eviction.h"
 
+#include <algorithm>
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -86,12 +87,52 @@ TEST_CASE("each criterion sends its rows away, and only those") {
     left.clear();
     for (FeatureId id = 20; id < 30; ++id) left.insert(id);
   }
-  SECTION("too many: the oldest go, a step's rows together") {
-    CHECK(Evict(*store, {.rows_max = 26}).evicted == 5);
+  // The first `count` of [begin, end) by the hash that breaks ties.
+  const auto erase_first = [&](FeatureId begin, FeatureId end, size_t count) {
+    std::vector<FeatureId> ids = Range(begin, end);
+    std::sort(ids.begin(), ids.end(),
+              [](FeatureId a, FeatureId b) { return EvictionTie(a) < EvictionTie(b); });
+    for (size_t i = 0; i < count; ++i) left.erase(ids[i]);
+  };
+  SECTION("too many: the oldest go, and of a step's rows as many as must") {
+    CHECK(Evict(*store, {.rows_max = 27}).evicted == 3);
+    erase_first(0, 5, 3);
+    CHECK(IdsOf(*store) == left);
+    CHECK(Evict(*store, {.rows_max = 27}).evicted == 0);
+    CHECK(Evict(*store, {.rows_max = 25}).evicted == 2);
+    erase_first(0, 5, 5);
+    CHECK(Evict(*store, {.rows_max = 24}).evicted == 1);
+    erase_first(5, 20, 1);
+  }
+  SECTION("of low score: pushes, halved with every half life") {
+    // Scores at step 5: 0-4 one push of step 1, 5-9 two until step 2, 10-19 one of step 2,
+    // 20-29 one of step 5; half lives of 3 steps make these 0.40, 1, 0.5, 1.
+    CHECK(Evict(*store, {.score_min = 0.45, .score_half_life = 3}).evicted == 5);
+    CHECK(Evict(*store, {.score_min = 0.75, .score_half_life = 3}).evicted == 10);
     for (FeatureId id = 0; id < 5; ++id) left.erase(id);
-    CHECK(Evict(*store, {.rows_max = 25}).evicted == 0);
-    CHECK(Evict(*store, {.rows_max = 24}).evicted == 15);
-    for (FeatureId id = 5; id < 20; ++id) left.erase(id);
+    for (FeatureId id = 10; id < 20; ++id) left.erase(id);
+  }
+  SECTION("too many: the least frequent go") {
+    CHECK(Evict(*store, {.rows_max = 5, .order = EvictionOrder::kLeastFrequent}).evicted == 25);
+    left = {5, 6, 7, 8, 9};
+    CHECK(Evict(*store, {.rows_max = 4, .order = EvictionOrder::kLeastFrequent}).evicted == 1);
+    erase_first(5, 10, 1);
+  }
+  SECTION("too many: the smallest go") {
+    CHECK(Evict(*store, {.rows_max = 10, .order = EvictionOrder::kSmallest}).evicted == 20);
+    left.clear();
+    for (FeatureId id = 20; id < 30; ++id) left.insert(id);
+  }
+  SECTION("too many: those of the lowest score go") {
+    const EvictionRule rule{
+        .rows_max = 15, .score_half_life = 3, .order = EvictionOrder::kLowestScore};
+    CHECK(Evict(*store, rule).evicted == 15);
+    for (FeatureId id = 0; id < 5; ++id) left.erase(id);
+    for (FeatureId id = 10; id < 20; ++id) left.erase(id);
+  }
+  SECTION("ages count from the newest step where none is given") {
+    CHECK(Evict(*store, {.unused_steps = 3}).evicted == 5);
+    for (FeatureId id = 0; id < 5; ++id) left.erase(id);
   }
   SECTION("a limit counts what the others send away") {
     CHECK(Evict(*store, {.updates_min = 2, .rows_max = 5}).evicted == 25);

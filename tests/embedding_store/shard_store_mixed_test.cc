@@ -1,4 +1,4 @@
-// Everything at once: threads that pull, push, cut, scan and ask, and long random
+// Everything at once: threads that pull, push, cut, evict, scan and ask, and long random
 // sequences held against std::unordered_map.
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -20,7 +20,7 @@ namespace {
 using Kind = SparseOptimizerKind;
 
 #if PAGODA_DIFFERENTIAL_OPERATIONS <= 1000000
-TEST_CASE("eight threads that pull, push, cut and scan leave what they pushed") {
+TEST_CASE("eight threads that pull, push, cut, evict and scan leave what they pushed") {
   const Durability durability = GENERATE(Durability::kProcess, Durability::kMachine);
   constexpr uint64_t kPushers = 4;
   constexpr uint64_t kPushes = 60;
@@ -35,6 +35,11 @@ TEST_CASE("eight threads that pull, push, cut and scan leave what they pushed") 
   options.pool = &pool;
   auto store = OpenStore(options);
   for (const TableOptions& table : tables) OpenTableOf(*store, table);
+  // Rows of "c" come and go: each is the sum of the learning rates since it last came.
+  TableOptions fleeting = MakeTable("c", 1, Kind::kSgd);
+  fleeting.init_stddev = 0.0f;
+  fleeting.optimizer.learning_rate = 1.0f;
+  const uint32_t c = OpenTableOf(*store, fleeting);
   // Ids of a pusher are its own: id % kPushers.
   const auto push_of = [&](uint64_t pusher, uint64_t n) {
     TestPush push = RandomPush(tables, 20 + pusher, n, 100, 3000);
@@ -47,25 +52,40 @@ TEST_CASE("eight threads that pull, push, cut and scan leave what they pushed") 
     }
     return push;
   };
+  const auto with_c = [&](TestPush push) {
+    push.parts.push_back({c, push.parts[0].ids, {}});
+    push.parts.back().gradients.assign(push.parts[0].ids.size(), -1.0f);
+    return push;
+  };
+  std::atomic<uint64_t> evicted{0};
   std::atomic<int> failed{0};
   std::atomic<uint64_t> running{kPushers};
   std::vector<std::thread> threads;
   for (uint64_t p = 0; p < kPushers; ++p) {
     threads.emplace_back([&, p] {
-      for (uint64_t n = 1; n <= kPushes; ++n) failed += Apply(*store, push_of(p, n)).ok() ? 0 : 1;
+      for (uint64_t n = 1; n <= kPushes; ++n) {
+        failed += Apply(*store, with_c(push_of(p, n))).ok() ? 0 : 1;
+      }
       --running;
     });
   }
-  for (uint64_t p = 0; p < 2; ++p) {
-    threads.emplace_back([&, p] {
-      std::vector<float> weights(200 * 16);
-      for (uint64_t n = 1; running > 0; ++n) {
-        std::vector<FeatureId> ids = push_of(p, n % kPushes + 1).parts[0].ids;
-        const StorePull pull{0, ids, weights.data()};
-        failed += store->Pull({&pull, 1}).ok() ? 0 : 1;
-      }
-    });
-  }
+  threads.emplace_back([&] {
+    std::vector<float> weights(200 * 16), fleeting_weights(200);
+    for (uint64_t n = 1; running > 0; ++n) {
+      std::vector<FeatureId> ids = push_of(n % kPushers, n % kPushes + 1).parts[0].ids;
+      const StorePull pulls[] = {{0, ids, weights.data()}, {c, ids, fleeting_weights.data()}};
+      failed += store->Pull(pulls).ok() ? 0 : 1;
+    }
+  });
+  threads.emplace_back([&] {
+    EvictionRule rule;
+    rule.rows_max = 50;
+    while (running > 0) {
+      const auto result = store->Evict(c, rule);
+      failed += result.ok() ? 0 : 1;
+      if (result.ok()) evicted += result->evicted;
+    }
+  });
   threads.emplace_back([&] {
     for (int n = 0; running > 0; ++n) {
       const std::string cut = scratch / std::string("cut-").append(std::to_string(n));
@@ -83,9 +103,27 @@ TEST_CASE("eight threads that pull, push, cut and scan leave what they pushed") 
   for (std::thread& thread : threads) thread.join();
   CHECK(failed == 0);
   StoreOracle oracle(tables);
+  std::unordered_map<FeatureId, float> pushed;
   for (uint64_t p = 0; p < kPushers; ++p) {
-    for (uint64_t n = 1; n <= kPushes; ++n) oracle.Push(push_of(p, n));
+    for (uint64_t n = 1; n <= kPushes; ++n) {
+      const TestPush push = push_of(p, n);
+      oracle.Push(push);
+      for (const FeatureId id : push.parts[0].ids) pushed[id] += push.learning_rate_factor;
+    }
   }
+  CHECK(evicted > 0);
+  REQUIRE(store
+              ->Scan([&](uint32_t table, const StoredRow& row) {
+                if (table != c) return true;
+                const float sum = row.weights[0];
+                failed += sum > 0.0f && sum <= pushed[row.id] * 1.0001f ? 0 : 1;
+                return true;
+              })
+              .ok());
+  CHECK(failed == 0);
+  EvictionRule all;
+  all.updates_min = kPushers * kPushes + 1;
+  REQUIRE(store->Evict(c, all).ok());
   CHECK(oracle.Compare(*store) == "");
   store.reset();
   store = OpenStore(options);

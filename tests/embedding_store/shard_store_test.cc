@@ -1,9 +1,13 @@
 // The store as its callers see it: pulls, pushes, reopening, refusals.
 #include "embedding_store/shard_store.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <filesystem>
+#include <map>
 
+#include "base/hash.h"
 #include "embedding_store/table_registry.h"
 #include "tests/embedding_store/store_fixture.h"
 
@@ -35,6 +39,13 @@ std::vector<TableOptions> AllKinds() {
   tables[4].optimizer.ftrl_l1 = 0.2f;
   tables[4].optimizer.ftrl_l2 = 0.3f;
   return tables;
+}
+
+// The ids that RandomPush draws from.
+std::vector<FeatureId> IdsOfRandomPush(uint64_t id_range) {
+  std::vector<FeatureId> ids;
+  for (uint64_t n = 0; n < id_range; ++n) ids.push_back(MixBits(n));
+  return ids;
 }
 
 TEST_CASE("every optimizer gives the oracle's bits, also after reopening") {
@@ -69,6 +80,162 @@ TEST_CASE("every optimizer gives the oracle's bits, also after reopening") {
     REQUIRE(Apply(*store, push).ok());
   }
   CHECK(oracle.Compare(*store) == "");
+}
+
+TEST_CASE("int8 rows read the same before and after they leave memory, near the f32 rows") {
+  ScratchDirectory scratch;
+  std::vector<TableOptions> tables = {MakeTable("a", 16, SparseOptimizerKind::kSgd),
+                                      MakeTable("b", 3, SparseOptimizerKind::kAdagrad),
+                                      MakeTable("a8", 16, SparseOptimizerKind::kSgd),
+                                      MakeTable("b8", 3, SparseOptimizerKind::kAdagrad)};
+  tables[2].precision = tables[3].precision = RowPrecision::kInt8;
+  for (TableOptions& table : tables) table.init_stddev = 0.0f;  // Those go by the name.
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  for (const TableOptions& table : tables) OpenTableOf(*store, table);
+  const auto push_to = [&](EmbeddingStore& to, uint64_t n) {
+    TestPush push = RandomPush({tables[0], tables[1]}, 7, n, 40, 200);
+    for (size_t t : {0, 1}) {
+      push.parts.push_back(push.parts[t]);
+      push.parts.back().table += 2;
+    }
+    REQUIRE(Apply(to, push).ok());
+  };
+  const std::vector<FeatureId> ids = IdsOfRandomPush(200);
+  for (uint64_t n = 1; n <= 30; ++n) {
+    push_to(*store, n);
+    if (n == 10) REQUIRE(store->Cut(scratch / "early").ok());
+  }
+  // After a cut what is in memory is what is on disk, so a restored store goes on with
+  // the same bits. Both change all rows again before the next comparison.
+  REQUIRE(store->Cut(scratch / "cut").ok());
+  auto other = OpenStore(MakeStore(scratch / "other"));
+  REQUIRE(other->Restore(scratch / "cut", "").ok());
+  for (uint32_t t = 0; t < 4; ++t) {
+    CAPTURE(t);
+    CHECK(PullRows(*store, t, ids) == PullRows(*other, t, ids));
+  }
+  CHECK(HashOfStore(*store) == HashOfStore(*other));
+  for (uint64_t n = 31; n <= 40; ++n) {
+    push_to(*store, n);
+    push_to(*other, n);
+  }
+  CHECK(HashOfStore(*store) == HashOfStore(*other));
+  store.reset();  // Flushes.
+  other.reset();
+  store = OpenStore(MakeStore(scratch / "store"));
+  other = OpenStore(MakeStore(scratch / "other"));
+  CHECK(HashOfStore(*store) == HashOfStore(*other));
+  for (const uint32_t t : {0u, 1u}) {
+    const auto exact = PullRows(*store, t, ids);
+    const auto rounded = PullRows(*store, t + 2, ids);
+    const auto dim = static_cast<size_t>(tables[t].dim);
+    size_t moved = 0;
+    for (size_t i = 0; i < exact.size(); ++i) {
+      const auto row = exact.begin() + static_cast<ptrdiff_t>(i / dim * dim);
+      float largest = 0.0f;
+      for (size_t c = 0; c < dim; ++c) largest = std::max(largest, std::fabs(row[c]));
+      CAPTURE(t, i, exact[i], rounded[i]);
+      // Four flushes moved a weight by less than two units each.
+      CHECK(std::fabs(exact[i] - rounded[i]) <= 0.1f * largest);
+      moved += exact[i] != rounded[i];
+    }
+    CHECK(moved > exact.size() / 2);
+  }
+  const auto stats = store->Stat();
+  REQUIRE(stats.ok());
+  CHECK((*stats)[0].row_bytes_disk - (*stats)[2].row_bytes_disk == 64 - 18);
+}
+
+TEST_CASE("a table of sgd grows the slots of another optimizer and keeps its weights") {
+  const auto kind = GENERATE(Kind::kAdagrad, Kind::kRowwiseAdagrad, Kind::kAdam, Kind::kMomentum,
+                             Kind::kAdagradDecay);
+  CAPTURE(SparseOptimizerName(kind));
+  ScratchDirectory scratch;
+  const TableOptions sgd = MakeTable("a", 5, Kind::kSgd), other = MakeTable("b", 3, Kind::kAdam);
+  TableOptions grown = MakeTable("a", 5, kind);
+  grown.optimizer.initial_accumulator = 0.25f;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  OpenTableOf(*store, sgd);
+  OpenTableOf(*store, other);
+  for (uint64_t n = 1; n <= 20; ++n) {
+    REQUIRE(Apply(*store, RandomPush({sgd, other}, 5, n, 40, 100)).ok());
+  }
+  const std::vector<FeatureId> ids = IdsOfRandomPush(100);
+  const std::vector<float> weights = PullRows(*store, 0, ids);
+  const std::vector<float> other_weights = PullRows(*store, 1, ids);
+  // Unflushed pushes are in the log when the table grows.
+  REQUIRE(store->OpenTable(grown).status() == absl::OkStatus());
+  CHECK(PullRows(*store, 0, ids) == weights);
+  CHECK(PullRows(*store, 1, ids) == other_weights);
+  std::map<FeatureId, StoreOracle::Row> rows;
+  const StoreOracle fresh({grown});
+  for (const FeatureId id : ids) {
+    StoreOracle::Row row = fresh.RowOf(0, id);  // Slots of a new row.
+    const auto stored = store->Get(0, id);
+    if (stored.ok()) {
+      row.weights = stored->weights;
+      CHECK(stored->slots == row.slots);
+    }
+    rows[id] = row;
+  }
+  const auto check = [&] {
+    for (const FeatureId id : ids) {
+      const auto stored = store->Get(0, id);
+      if (!stored.ok()) continue;
+      CAPTURE(id);
+      CHECK(stored->weights == rows[id].weights);
+      CHECK(stored->slots == rows[id].slots);
+    }
+  };
+  for (uint64_t n = 21; n <= 40; ++n) {
+    const TestPush push = RandomPush({grown, other}, 5, n, 40, 100);
+    REQUIRE(Apply(*store, push).ok());
+    const TestPush::Part& part = push.parts[0];
+    for (size_t i = 0; i < part.ids.size(); ++i) {
+      OracleUpdate(grown.optimizer, grown.optimizer.learning_rate * push.learning_rate_factor,
+                   part.gradients.data() + i * 5, &rows[part.ids[i]], push.step);
+    }
+    if (n == 30) {  // As kill -9 leaves it: grown, with pushes in the log.
+      std::filesystem::copy(scratch / "store", scratch / "killed",
+                            std::filesystem::copy_options::recursive);
+      store.reset();
+      store = OpenStore(MakeStore(scratch / "killed"));
+      CHECK(OpenTableOf(*store, grown) == 0);
+      check();
+    }
+  }
+  check();
+  // Through a cut, and to another number of shards.
+  REQUIRE(store->Cut(scratch / "cut").ok());
+  auto moved = OpenStore(MakeStore(scratch / "moved"));
+  REQUIRE(moved->RestoreShard({{scratch / "cut"}, 0, 1}, "").ok());
+  CHECK(HashOfStore(*moved) == HashOfStore(*store));
+  CHECK(moved->tables()[0].slots_grown);
+}
+
+TEST_CASE("what a table cannot grow into is refused in words") {
+  ScratchDirectory scratch;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  const TableOptions sgd = MakeTable("a", 5, Kind::kSgd);
+  OpenTableOf(*store, sgd);
+  TableOptions asked = MakeTable("a", 5, Kind::kFtrl);
+  asked.init_stddev = sgd.init_stddev;  // Zero for ftrl else.
+  const auto refused = [&](const char* member) {
+    const absl::Status status = store->OpenTable(asked).status();
+    CHECK(absl::IsFailedPrecondition(status));
+    CHECK_THAT(std::string(status.message()), Contains(member));
+    CHECK(store->tables()[0].optimizer.kind == Kind::kSgd);
+  };
+  refused("optimizer");
+  asked = MakeTable("a", 6, Kind::kAdagrad);
+  refused("dim");
+  asked = MakeTable("a", 5, Kind::kAdam);
+  asked.optimizer.exact = true;
+  refused("optimizer");
+  asked = MakeTable("a", 5, Kind::kAdagrad);
+  REQUIRE(store->OpenTable(asked).ok());
+  const absl::Status back = store->OpenTable(sgd).status();
+  CHECK(absl::IsFailedPrecondition(back));
 }
 
 TEST_CASE("a cut can be verified, opened and restored") {
@@ -220,6 +387,17 @@ TEST_CASE("a lost registry or database is DATA_LOSS, not an empty store") {
     std::filesystem::remove_all(state + "/rocksdb");
     CHECK(absl::IsDataLoss(EmbeddingStore::Open(MakeStore(scratch / "store")).status()));
   }
+}
+
+TEST_CASE("a store whose creation was cut short is none to read, and is made anew to write") {
+  ScratchDirectory scratch;
+  StoreOptions options = MakeStore(scratch / "store");
+  OpenStore(options).reset();
+  std::filesystem::remove_all(scratch / "store/state-000001/rocksdb");
+  options.read_only = true;
+  CHECK(absl::IsNotFound(EmbeddingStore::Open(options).status()));
+  options.read_only = false;
+  CHECK(OpenStore(options)->sequence() == 0);
 }
 
 }  // namespace

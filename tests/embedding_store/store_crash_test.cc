@@ -6,7 +6,6 @@
 // so that no thread or lock is inherited.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +19,7 @@
 #include <thread>
 
 #include "base/thread_pool.h"
+#include "tests/embedding_store/shared_progress.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -33,16 +33,6 @@ struct Progress {
   std::atomic<uint64_t> cuts;
   std::atomic<uint64_t> failed;
 };
-
-Progress* MapProgress(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0644);
-  REQUIRE(fd >= 0);
-  REQUIRE(::ftruncate(fd, sizeof(Progress)) == 0);
-  void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  REQUIRE(memory != MAP_FAILED);
-  return static_cast<Progress*>(memory);
-}
 
 const std::vector<TableOptions>& Tables() {
   static const std::vector<TableOptions> tables = [] {
@@ -71,7 +61,7 @@ StoreOptions Options(const std::string& directory, Durability durability) {
 TEST_CASE("child that pushes", "[.]") {
   const std::string directory = std::getenv("PAGODA_CRASH_DIRECTORY");
   const bool logged = std::getenv("PAGODA_CRASH_LOGGED") != nullptr;
-  Progress* progress = MapProgress(directory + "/progress");
+  Progress* progress = *MapProgress<Progress>(directory + "/progress");
   ThreadPool pool(2);
   StoreOptions options = Options(directory, logged ? Durability::kProcess : Durability::kNone);
   options.pool = &pool;
@@ -156,7 +146,7 @@ TEST_CASE("no acknowledged push is lost by kill -9") {
   CAPTURE(seed);
   std::mt19937 random(seed);
   ScratchDirectory scratch;
-  Progress* progress = MapProgress(scratch / "progress");
+  Progress* progress = *MapProgress<Progress>(scratch / "progress");
   StoreOracle oracle(Tables());
   uint64_t applied = 0;
   uint64_t cut_checked = 0;
@@ -184,7 +174,7 @@ TEST_CASE("no acknowledged push is lost by kill -9") {
 
 TEST_CASE("the same check sees the loss when there is no log") {
   ScratchDirectory scratch;
-  Progress* progress = MapProgress(scratch / "progress");
+  Progress* progress = *MapProgress<Progress>(scratch / "progress");
   bool lost = false;
   for (int kill = 0; kill < 5 && !lost; ++kill) {
     RunAndKill(scratch.path(), false, progress, 50);

@@ -8,8 +8,11 @@
 
 #include "base/random.h"
 #include "embedding_store/client_windows.h"
+#include "embedding_store/count_min_sketch.h"
 #include "embedding_store/push_record.h"
+#include "embedding_store/row_format.h"
 #include "embedding_store/table_registry.h"
+#include "embedding_store/table_state.h"
 #include "tests/embedding_store/store_fixture.h"
 
 namespace pagoda {
@@ -46,7 +49,7 @@ void Run(void (*body)(const uint8_t*, size_t), const std::vector<std::string>& s
   }
 }
 
-std::string RecordBytes(uint64_t origin_sequence) {
+std::string RecordBytes(uint64_t origin_sequence, bool refuses = false) {
   const std::vector<FeatureId> ids = {3, 1, 2};
   const std::vector<float> gradients(9, 0.5f);
   PushRecord record;
@@ -55,6 +58,7 @@ std::string RecordBytes(uint64_t origin_sequence) {
   record.origin = {9, 1, origin_sequence};
   record.tables.push_back({0, 3, 0.1f, ids, gradients});
   record.tables.push_back({4, 1, 0.1f, ids, {gradients.data(), 3}});
+  if (refuses) record.tables[0].refused = ids;
   const EncodedRecord encoded(record);
   std::string bytes;
   for (absl::string_view piece : encoded.pieces()) bytes.append(piece.data(), piece.size());
@@ -69,16 +73,34 @@ TEST_CASE("mutated log records and windows are read as what they are, or refused
   for (const uint64_t origin : {0, 8}) {
     const std::string record = RecordBytes(origin);
     samples.push_back(std::string("x").append(record));
-    // The payload alone: version 1 follows an even first byte, version 2 an odd one.
-    samples.push_back(std::string(origin == 0 ? "b" : "a").append(record, kRecordHeaderBytes));
+    // The payload alone: version 1 follows a multiple of three, version 2 one more.
+    samples.push_back(std::string(origin == 0 ? "c" : "a").append(record, kRecordHeaderBytes));
   }
+  // Version 3: two more than a multiple of three.
+  samples.push_back(std::string("b").append(RecordBytes(8, true)));
+  samples.push_back(std::string("b").append(RecordBytes(0, true), kRecordHeaderBytes));
   Run(FuzzLogRecord, samples, 4000);
 }
 
+TEST_CASE("mutated states of tables are read as what they are, or refused") {
+  std::vector<std::string> samples = {"", EncodeTableCounters({1, 2, 3, 4})};
+  for (const uint32_t width : {1u, 3u}) {
+    CountMinSketch sketch(width);
+    const FeatureId id = 5;
+    sketch.Count({&id, 1}, 2, 9);
+    samples.push_back(std::string(1, static_cast<char>(width / 2)) + "\x10" +
+                      sketch.EncodePage(CountMinSketch::PageOf(id)));
+  }
+  Run(FuzzTableState, samples, 3000);
+}
+
 TEST_CASE("mutated registries are read as what they are, or refused") {
+  TableOptions policies = MakeTable("p", 1, SparseOptimizerKind::kSgd);
+  policies.admission.kind = AdmissionKind::kFrequency;
+  policies.eviction.rule.rows_max = 3;
   const std::string text =
       FormatTableRegistry({MakeTable("user", 3, SparseOptimizerKind::kAdam),
-                           MakeTable("a b\n\xff", 5, SparseOptimizerKind::kFtrl)});
+                           MakeTable("a b\n\xff", 5, SparseOptimizerKind::kFtrl), policies});
   Run(FuzzRegistry, {"", text.substr(0, text.rfind("checksum "))}, 2000);
 }
 
@@ -93,6 +115,36 @@ TEST_CASE("mutated manifests are read as what they are, or refused") {
 TEST_CASE("mutated keys are rows' keys or not") {
   Run(FuzzRowKey, {"", std::string(14, '\0'), std::string(14, '\xff'), std::string(15, '\xff')},
       2000);
+}
+
+TEST_CASE("mutated row values are read as what they are, or refused") {
+  std::vector<std::string> samples = {""};
+  for (int dim : {1, 2, 17}) {
+    for (int precision = 0; precision < 4; ++precision) {
+      TableOptions table;
+      table.dim = dim;
+      table.optimizer.kind = SparseOptimizerKind::kAdam;
+      table.precision = static_cast<RowPrecision>(precision);
+      const RowShape shape = ShapeOf(table);
+      std::vector<uint64_t> words(shape.row_bytes() / 8 + 1);
+      char* row = reinterpret_cast<char*>(words.data());
+      *HeaderOf(row) = RowHeader{300, 7, 1};
+      std::vector<float> floats(static_cast<size_t>(shape.num_floats()), 0.25f);
+      StoreRowNearest(shape, floats.data(), row);
+      if (shape.int8_on_disk) RoundToInt8(FloatsOf(row), dim, RandomKey{1});
+      std::string value(shape.value_bytes_max(), 'x');
+      value.resize(EncodeRowValue(shape, row, value.data()));
+      const char table_bytes[] = {static_cast<char>(dim - 1), 3, static_cast<char>(precision)};
+      samples.push_back(std::string(table_bytes, 3).append(value));
+    }
+  }
+  Run(FuzzRowValue, samples, 2000);
+}
+
+TEST_CASE("mutated steps of exact tables are read as what they are, or refused") {
+  const std::string one("\0\0\0\0\1\0\0\0\0\0\0\0\7\0\0\0\0\0\x80\x3f", 20);
+  const std::string other("\2\0\0\0\0\0\0\0\0\0\0\0", 12);
+  Run(FuzzTableSteps, {"", one, other, one + other}, 4000);
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ using Kind = SparseOptimizerKind;
 std::vector<TableOptions> SomeTables() {
   std::vector<TableOptions> tables = {MakeTable("plain", 1, Kind::kSgd),
                                       MakeTable("odd \n\"name\"\\ \xc3\xa9", 4096, Kind::kFtrl)};
+  tables[0].precision = RowPrecision::kInt8;
+  tables[1].slots_grown = true;
   tables[1].seed = ~uint64_t{0};
   tables[1].frozen = true;
   tables[1].init_zero_columns = 17;
@@ -32,6 +34,23 @@ std::vector<TableOptions> SomeTables() {
   o.clip_value = 1.1f;
   o.exact = true;
   o.schedule = {RateScheduleKind::kCosine, 5, 50, 0.1f};
+  tables.push_back(MakeTable("admits and evicts", 2, Kind::kSgd));
+  tables[3].admission = {
+      .kind = AdmissionKind::kFrequency, .count = 7, .window_steps = 1 << 20, .sketch_mib = 3};
+  EvictionPolicy& e = tables[3].eviction;
+  e.every_steps = 11;
+  e.every_seconds = 12;
+  e.bytes_disk_max = int64_t{1} << 40;
+  e.rule = {.unused_steps = 13,
+            .updates_min = 14,
+            .norm_min = 0.3f,
+            .rows_max = 15,
+            .score_min = 0.7,
+            .score_half_life = 16,
+            .order = EvictionOrder::kLowestScore};
+  tables[3].optimizer.schedule = {RateScheduleKind::kCosine, 5, 50, 0.1f};
+  tables.push_back(MakeTable("draws", 2, Kind::kSgd));
+  tables[4].admission = {.kind = AdmissionKind::kProbability, .probability = 0.1};
   return tables;
 }
 
@@ -45,6 +64,9 @@ TEST_CASE("a registry reads back exactly") {
     CHECK((*back)[t].name == tables[t].name);
     CHECK(CheckSameTable(tables[t], (*back)[t]).ok());
     CHECK((*back)[t].frozen == tables[t].frozen);
+    CHECK((*back)[t].slots_grown == tables[t].slots_grown);
+    CHECK((*back)[t].admission == tables[t].admission);
+    CHECK((*back)[t].eviction == tables[t].eviction);
     CHECK((*back)[t].optimizer.schedule == tables[t].optimizer.schedule);
     CHECK((*back)[t].optimizer.learning_rate == tables[t].optimizer.learning_rate);
   }

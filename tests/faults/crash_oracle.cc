@@ -17,7 +17,6 @@
 //   no_sync     (machine) acknowledged without waiting for the disk
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,6 +34,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "tests/embedding_store/faulty_file_system.h"
+#include "tests/embedding_store/shared_progress.h"
 #include "tests/faults/writer_oracle.h"
 
 namespace pagoda {
@@ -145,20 +145,9 @@ absl::Status RunAll(const Plan& plan, EmbeddingStore& store, Progress* progress,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Progress*> MapProgress(const Plan& plan) {
-  const std::string path = plan.directory + "/progress";
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0 || ::ftruncate(fd, sizeof(Progress)) != 0) {
-    return absl::UnavailableError("cannot open " + path);
-  }
-  void* memory = ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  ::close(fd);
-  if (memory == MAP_FAILED) return absl::UnavailableError("cannot map " + path);
-  return static_cast<Progress*>(memory);
-}
-
 absl::Status RunChild(const Plan& plan) {
-  PAGODA_ASSIGN_OR_RETURN(Progress* const progress, MapProgress(plan));
+  PAGODA_ASSIGN_OR_RETURN(Progress* const progress,
+                          MapProgress<Progress>(plan.directory + "/progress"));
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<EmbeddingStore> store,
                           EmbeddingStore::Open(OptionsOf(plan)));
   PAGODA_RETURN_IF_ERROR(OpenTables(*store));
@@ -232,7 +221,8 @@ absl::Status CheckCuts(const Plan& plan, const Progress& progress, bool rows) {
 }
 
 absl::Status KillProcesses(const Plan& plan) {
-  PAGODA_ASSIGN_OR_RETURN(Progress* const progress, MapProgress(plan));
+  PAGODA_ASSIGN_OR_RETURN(Progress* const progress,
+                          MapProgress<Progress>(plan.directory + "/progress"));
   std::mt19937_64 random(plan.seed);
   RunOracle oracle(plan.seed);
   int checks = 0;

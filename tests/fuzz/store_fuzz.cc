@@ -9,10 +9,13 @@
 
 #include "base/status_macros.h"
 #include "embedding_store/client_windows.h"
+#include "embedding_store/count_min_sketch.h"
+#include "embedding_store/exact_steps.h"
 #include "embedding_store/push_record.h"
 #include "embedding_store/row_format.h"
 #include "embedding_store/shard_checkpoint.h"
 #include "embedding_store/table_registry.h"
+#include "embedding_store/table_state.h"
 
 namespace pagoda {
 namespace {
@@ -54,6 +57,8 @@ void CheckRecord(const PushRecord& record) {
   PAGODA_CHECK(DecodePushRecord(frame, &back).ok());
   PAGODA_CHECK(BytesOf(back) == bytes);
 }
+
+constexpr uint64_t kUntouched = 0x5a5a5a5a5a5a5a5a;
 
 // One file, read from memory; nothing else works.
 class OneFile final : public FileSystem {
@@ -111,10 +116,12 @@ void FuzzLogRecord(const uint8_t* bytes, size_t size) {
   RecordFrame frame;
   frame.state = RecordFrame::State::kComplete;
   frame.sequence = 7;
-  frame.version = 1 + bytes[0] % 2;
+  frame.version = 1 + bytes[0] % 3;
   frame.payload = rest.view();
   if (DecodePushRecord(frame, &record).ok()) {
-    PAGODA_CHECK((record.origin.sequence != 0) == (frame.version == 2));
+    if (frame.version < 3) {
+      PAGODA_CHECK((record.origin.sequence != 0) == (frame.version == 2));
+    }
     CheckRecord(record);
   }
   ClientWindows windows;
@@ -123,6 +130,26 @@ void FuzzLogRecord(const uint8_t* bytes, size_t size) {
   } else {
     PAGODA_CHECK(windows.size() == 0);
   }
+}
+
+void FuzzTableState(const uint8_t* bytes, size_t size) {
+  const absl::string_view state = View(bytes, size);
+  TableCounters counters;
+  if (DecodeTableCounters(state, &counters).ok()) {
+    PAGODA_CHECK(EncodeTableCounters(counters) == state);
+  }
+  if (size < 2) return;
+  // The first bytes choose the width and the page.
+  static CountMinSketch sketches[] = {CountMinSketch(1), CountMinSketch(3)};
+  CountMinSketch& sketch = sketches[bytes[0] % 2];
+  const uint32_t page = bytes[1] * 4u + bytes[0] / 64u;
+  if (!sketch.DecodePage(page, state.substr(2)).ok()) return;
+  PAGODA_CHECK(sketch.EncodePage(page) == state.substr(2));
+  // Whatever was loaded, an id counted once more is not estimated lower.
+  const FeatureId id = bytes[0];
+  const uint32_t before = sketch.Estimate(id, 7);
+  sketch.Count({&id, 1}, 7, ~uint64_t{0});
+  PAGODA_CHECK(sketch.Estimate(id, 7) >= before);
 }
 
 void FuzzRegistry(const uint8_t* bytes, size_t size) {
@@ -150,6 +177,49 @@ void FuzzRowKey(const uint8_t* bytes, size_t size) {
   char back[kRowKeyBytes];
   EncodeRowKey(key, back);
   PAGODA_CHECK(std::memcmp(back, bytes, kRowKeyBytes) == 0);
+}
+
+void FuzzRowValue(const uint8_t* bytes, size_t size) {
+  if (size < 3) return;
+  TableOptions table;
+  table.dim = 1 + bytes[0] % 40;
+  table.optimizer.kind = static_cast<SparseOptimizerKind>(bytes[1] % 10);
+  table.precision = static_cast<RowPrecision>(bytes[2] % 4);
+  const RowShape shape = ShapeOf(table);
+  const std::string value(View(bytes + 3, size - 3));
+  // One word more, which nothing may touch.
+  std::vector<uint64_t> words(shape.row_bytes() / 8 + 2, kUntouched);
+  char* const row = reinterpret_cast<char*>(words.data());
+  const char* const error = DecodeRowValue(shape, value, row);
+  PAGODA_CHECK(words.back() == kUntouched);
+  if (error != nullptr) return;
+  // Weights that are int8 on disk may be any bytes; once on their grid they stay.
+  if (shape.int8_on_disk) RoundToInt8(FloatsOf(row), shape.dim, RandomKey{1});
+  std::string again(shape.value_bytes_max(), 'x');
+  again.resize(EncodeRowValue(shape, row, again.data()));
+  if (value[0] == kRowVersion) PAGODA_CHECK(again == value);
+  std::vector<uint64_t> back(words.size(), kUntouched);
+  PAGODA_CHECK(DecodeRowValue(shape, again, reinterpret_cast<char*>(back.data())) == nullptr);
+  PAGODA_CHECK(std::memcmp(back.data(), row, shape.row_bytes()) == 0);
+}
+
+void FuzzTableSteps(const uint8_t* bytes, size_t size) {
+  const absl::string_view steps = View(bytes, size);
+  const auto split = SplitTableSteps(steps);
+  StepsOfCut cut;
+  cut.directory = "cut";
+  for (const char* name : {"a", "b", "c"}) {
+    cut.tables.emplace_back();
+    cut.tables.back().name = name;
+    cut.tables.back().dim = 1;
+    cut.tables.back().optimizer.exact = *name != 'b';
+  }
+  cut.bytes = std::string(steps);
+  (void)MergeTableSteps({&cut, 1}, cut.tables);
+  if (!split.ok()) return;
+  std::string again;
+  for (const TableSteps& one : *split) AppendTableSteps(one, &again);
+  PAGODA_CHECK(again == steps);
 }
 
 }  // namespace pagoda

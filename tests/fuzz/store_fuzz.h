@@ -14,6 +14,9 @@ namespace pagoda {
 // the clients' windows of a meta record.
 void FuzzLogRecord(const uint8_t* bytes, size_t size);
 
+// Counters of a table; two bytes that pick a sketch and a page, and the page.
+void FuzzTableState(const uint8_t* bytes, size_t size);
+
 // A registry without its checksum line.
 void FuzzRegistry(const uint8_t* bytes, size_t size);
 
@@ -22,5 +25,12 @@ void FuzzCutManifest(const uint8_t* bytes, size_t size);
 
 // A row's key.
 void FuzzRowKey(const uint8_t* bytes, size_t size);
+
+// The first three bytes pick a table's dim, optimizer and precision; the rest is a row's
+// value.
+void FuzzRowValue(const uint8_t* bytes, size_t size);
+
+// The steps of exact tables as a flush writes them.
+void FuzzTableSteps(const uint8_t* bytes, size_t size);
 
 }  // namespace pagoda

@@ -35,6 +35,28 @@ TableOptions Table(const std::string& name, int64_t dim, SparseOptimizerKind kin
   return table;
 }
 
+// One of each kind that has bytes of its own.
+std::vector<TableOptions> Tables() {
+  using Kind = SparseOptimizerKind;
+  std::vector<TableOptions> tables = {
+      Table("user", 2, Kind::kAdagrad),  Table("item's name", 3, Kind::kAdam),
+      Table("word", 1, Kind::kFtrl),     Table("city", 2, Kind::kRowwiseAdagrad),
+      Table("zip", 4, Kind::kSgd),       Table("f16", 3, Kind::kAdagrad),
+      Table("bf16", 2, Kind::kAdam),     Table("int8", 5, Kind::kRowwiseAdagrad),
+      Table("exact", 2, Kind::kMomentum)};
+  tables[5].precision = RowPrecision::kF16;
+  tables[6].precision = RowPrecision::kBF16;
+  tables[7].precision = RowPrecision::kInt8;
+  tables[8].optimizer.exact = true;
+  tables[8].optimizer.weight_decay = 0.25f;
+  tables.push_back(Table("grown", 2, Kind::kSgd));
+  tables.push_back(Table("admits", 2, Kind::kAdagrad));
+  tables.back().admission.kind = AdmissionKind::kFrequency;
+  tables.back().admission.count = 2;
+  tables.back().admission.sketch_mib = 1;
+  return tables;
+}
+
 // Push `number` touches one row more than the one before.
 void Push(EmbeddingStore& store, int number) {
   std::vector<FeatureId> ids = {42, ~FeatureId{0}};
@@ -50,7 +72,9 @@ void Push(EmbeddingStore& store, int number) {
     }
   }
   for (uint32_t t = 0; t < tables.size(); ++t) pushes.push_back({t, ids, gradients[t]});
-  Require(store.Push(pushes, 100 + number, 1.0f));
+  const PushOrigin origin{7, 1, static_cast<uint64_t>(number)};
+  Require(number % 2 == 0 ? store.Push(pushes, 100 + number, 1.0f)
+                          : store.PushOnce(origin, pushes, 100 + number, 1.0f));
 }
 
 std::unique_ptr<EmbeddingStore> Open(const std::string& path, bool read_only) {
@@ -69,14 +93,9 @@ void WriteText(const std::string& path, const std::string& text) {
 
 void WriteStoreAndCut(const std::string& out, const std::string& scratch) {
   auto store = Open(scratch + "/store", false);
-  using Kind = SparseOptimizerKind;
-  for (const TableOptions& table :
-       {Table("user", 2, Kind::kAdagrad), Table("item's name", 3, Kind::kAdam),
-        Table("word", 1, Kind::kFtrl), Table("city", 2, Kind::kRowwiseAdagrad),
-        Table("zip", 4, Kind::kSgd)}) {
-    Require(store->OpenTable(table).status());
-  }
+  for (const TableOptions& table : Tables()) Require(store->OpenTable(table).status());
   Push(*store, 1);
+  Require(store->OpenTable(Table("grown", 2, SparseOptimizerKind::kAdagrad)).status());
   Push(*store, 2);
   Require(store->Cut(out + "/cut").status());
   WriteText(out + "/cut_rows.txt", RowsText(*store));

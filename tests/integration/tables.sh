@@ -61,4 +61,34 @@ says compact 'server-0/store: [0-9]+ bytes before, [0-9]+ after$'
 run compact-cut 1 "$PAGODA" table compact "$new"
 run compact-nothing 1 "$PAGODA" table compact "$SCRATCH/nothing"
 [ ! -e "$SCRATCH/nothing" ] || fail "compacting nothing made something"
+
+# Rows from .npy files, over both servers; again they replace themselves.
+dim="$(sed -nE 's/^occupation  dim ([0-9]+) .*/\1/p' "$SCRATCH/stat.log" | head -n 1)"
+python3 - "$SCRATCH" "$dim" <<'END'
+import struct, sys
+def save(name, kind, shape, values):
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    header += " " * (63 - (10 + len(header)) % 64) + "\n"
+    with open(f"{sys.argv[1]}/{name}.npy", "wb") as file:
+        file.write(b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + values)
+dim = int(sys.argv[2])
+save("ids", "<u8", (1000,), struct.pack("<1000Q", *(i * 7 for i in range(1000))))
+weights = [i + c / 8 for i in range(1000) for c in range(dim)]
+save("weights", "<f4", (1000, dim), struct.pack(f"<{1000 * dim}f", *weights))
+save("narrow", "<f4", (1000, 1), struct.pack("<1000f", *range(1000)))
+END
+load() { "$PAGODA" table load occupation "$SCRATCH/out/server-0" "$SCRATCH/out/server-1" --ids "$SCRATCH/ids.npy" --weights "$1"; }
+run load 0 load "$SCRATCH/weights.npy"
+says load '^table occupation: 1000 rows loaded in [0-9.]+ s, 0 of them were stored before$'
+run load-again 0 load "$SCRATCH/weights.npy"
+says load-again ', 1000 of them were stored before$'
+"$PAGODA" table get "$SCRATCH/out/server-0" occupation 77 > "$SCRATCH/row" 2> /dev/null \
+  || "$PAGODA" table get "$SCRATCH/out/server-1" occupation 77 > "$SCRATCH/row"
+grep -q '^weights 11 11.125' "$SCRATCH/row" || fail "row 77 is not as it was loaded: $(cat "$SCRATCH/row")"
+run load-narrow 1 load "$SCRATCH/narrow.npy"
+says load-narrow 'narrow.npy: shape \(1000, 1\) instead of \(1000, '
+run load-swapped 1 "$PAGODA" table load occupation "$SCRATCH/out/server-1" "$SCRATCH/out/server-0" \
+  --ids "$SCRATCH/ids.npy" --weights "$SCRATCH/weights.npy"
+says load-swapped 'server-1 is shard 1 of 2, but is given as 0 of 2'
+run load-cut 1 "$PAGODA" table load occupation "$new" --ids "$SCRATCH/ids.npy" --weights "$SCRATCH/weights.npy"
 echo "rows on disk are as every command says"

@@ -11,7 +11,7 @@
 #include <future>
 #include <thread>
 
-#include "parameter_server.grpc.pb.h"
+#include "proto/parameter_server.grpc.pb.h"
 #include "tests/server/service_session.h"
 #include "tests/worker/temporary_directory.h"
 

@@ -78,6 +78,21 @@ TEST_CASE("a table is frozen for good only when every stage freezes it") {
   REQUIRE((*model)->frozen(index("user")));
 }
 
+TEST_CASE("admission and eviction are every table's but where one has its own") {
+  TrainerOptions options = Options();
+  options.sparse.policies.mutable_admission()->set_count(3);
+  options.sparse.policies.mutable_eviction()->set_rows_max(5);
+  SparseOptions::Override change{"item", {}, false};
+  change.policies.mutable_admission()->set_count(9);
+  options.sparse.overrides.push_back(change);
+  const auto model = ModelInstance::Create(options);
+  REQUIRE(model.ok());
+  REQUIRE(Table(**model, "user").admission().count() == 3);
+  REQUIRE(Table(**model, "user").eviction().rows_max() == 5);
+  REQUIRE(Table(**model, "item").admission().count() == 9);
+  REQUIRE_FALSE(Table(**model, "item").has_eviction());
+}
+
 TEST_CASE("unknown names are refused, and the nearest named") {
   const auto refused = [](const std::function<void(TrainerOptions&)>& change) {
     TrainerOptions options = Options();

@@ -2,6 +2,8 @@
 // block by warps in order. Never atomics, so results do not depend on timing.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/gpu.h"
 
 namespace pagoda {
@@ -27,6 +29,17 @@ __device__ inline T WarpMax(T value) {
     value = other > value ? other : value;
   }
   return value;
+}
+
+// body(i, lane) for rows i in [0, n), a warp a row; all lanes of a warp are in it together.
+template <typename Body>
+__device__ inline void ForWarpRows(int64_t n, const Body& body) {
+  const int lane = static_cast<int>(threadIdx.x % kWarp);
+  const int64_t warps = blockDim.x / kWarp;
+  for (int64_t i = int64_t{blockIdx.x} * warps + threadIdx.x / kWarp; i < n;
+       i += int64_t{gridDim.x} * warps) {
+    body(i, lane);
+  }
 }
 
 // The sum over a block of whole warps, in thread 0. `part` has a place for each warp and

@@ -1,7 +1,9 @@
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
 #include "kernels/gemm.h"
 #include "kernels/matmul.h"
+#include "kernels/matmul_gpu.h"
 
 namespace pagoda {
 namespace {
@@ -31,6 +33,7 @@ absl::Status MatMul(Context& ctx, const Tensor& a, const Tensor& b, const MatMul
   const int64_t n = b.dim(args.trans_b ? 0 : 1);
   check.Has("b", b, args.trans_b ? Shape{n, k} : Shape{k, n}).Has("out", out, {m, n});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, MatMulGpu(ctx, a, b, args, out));
 
   const GemmForm form = GemmFormFor(ctx.compute_dtype());
   Tensor a_copy, b_copy;

@@ -7,6 +7,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/softmax_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -104,6 +106,7 @@ absl::Status SoftmaxForward(Context& ctx, const Tensor& x, const Tensor& y) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "SoftmaxForward");
   if (!check.Rank("x", x, 2).Has("y", y, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxForwardGpu(ctx, x, y));
   return RunRows(ctx, RunSoftmaxRows, {.m = x.dim(1), .x = x.data<float>(), .out = y.data<float>()},
                  x.dim(0));
 }
@@ -113,6 +116,7 @@ absl::Status SoftmaxBackward(Context& ctx, const Tensor& y, const Tensor& dy, co
   ArgumentCheck check(ctx, "SoftmaxBackward");
   check.Rank("y", y, 2).Has("dy", dy, y.shape()).Has("dx", dx, y.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxBackwardGpu(ctx, y, dy, dx));
   return RunRows(
       ctx, RunSoftmaxSlopeRows,
       {.m = y.dim(1), .y = y.data<float>(), .dy = dy.data<float>(), .out = dx.data<float>()},
@@ -129,6 +133,7 @@ absl::Status SoftmaxCrossEntropyForward(Context& ctx, const Tensor& x, const Ten
   check.Has("targets", targets, {n}, DType::kI32).HasOrAbsent("weights", weights, {n});
   check.Has("loss", loss, {n}).Has("probabilities", probabilities, {n, m});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxCrossEntropyForwardGpu(ctx, x, targets, weights, loss, probabilities));
   return RunRows(ctx, RunCrossEntropyRows,
                  {.m = m,
                   .x = x.data<float>(),
@@ -149,6 +154,8 @@ absl::Status SoftmaxCrossEntropyBackward(Context& ctx, const Tensor& probabiliti
   check.Has("targets", targets, {n}, DType::kI32).HasOrAbsent("weights", weights, {n});
   check.Has("dloss", dloss, {n}).Has("dx", dx, {n, m});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx,
+                SoftmaxCrossEntropyBackwardGpu(ctx, probabilities, targets, weights, dloss, dx));
   return RunRows(ctx, RunCrossEntropySlopeRows,
                  {.m = m,
                   .y = probabilities.data<float>(),

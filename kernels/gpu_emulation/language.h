@@ -165,6 +165,9 @@ inline unsigned long long atomicCAS(unsigned long long* at, unsigned long long c
   return gpu::emulation::ReadModifyWrite(
       at, [=](unsigned long long before) { return before == compare ? value : before; });
 }
+inline float atomicExch(float* at, float value) {
+  return gpu::emulation::ReadModifyWrite(at, [=](float) { return value; });
+}
 inline void __threadfence() {}
 
 // ---- numbers ----------------------------------------------------------------------

@@ -1,0 +1,217 @@
+// Bound by memory: training reads x three times (sum, squared deviations, output), backward
+// reads x and dy twice. Column sums are double, in pieces of rows that are added in order.
+#include "kernels/batch_norm_gpu.h"
+
+#include "kernels/gpu_column_sum.h"
+#include "kernels/gpu_stream.h"
+#include "kernels/gpu_vector.h"
+
+namespace pagoda {
+namespace {
+
+__device__ inline void Move(float* running, float momentum, double batch) {
+  *running =
+      static_cast<float>((1.0 - double{momentum}) * double{*running} + double{momentum} * batch);
+}
+
+struct SumTerms {
+  const float* x;
+  int64_t d;
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[1]) const {
+    values[0] = double{x[i * d + j]};
+  }
+};
+// Mean of a column, into saved_mean and the running one.
+struct TakeMean {
+  double count;
+  bool moves;
+  float momentum;
+  float* saved;
+  float* running;
+  __device__ void operator()(int64_t j, const double (&sums)[1]) const {
+    const double mean = sums[0] / count;
+    saved[j] = static_cast<float>(mean);
+    if (moves) Move(running + j, momentum, mean);
+  }
+};
+
+struct DeviationTerms {
+  const float* x;
+  const float* mean;
+  int64_t d;
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[1]) const {
+    const float deviation = x[i * d + j] - mean[j];
+    values[0] = double{deviation * deviation};
+  }
+};
+struct TakeVariance {
+  double count;
+  bool moves;
+  float momentum;
+  double epsilon;
+  float* inv_std;
+  float* running;
+  __device__ void operator()(int64_t j, const double (&sums)[1]) const {
+    inv_std[j] = static_cast<float>(1.0 / sqrt(sums[0] / count + epsilon));
+    if (moves) Move(running + j, momentum, sums[0] / (count - 1.0));
+  }
+};
+
+// y = (x - mean) * (gamma * inv_std) + beta; inv_std from `variance` where that is given.
+struct Outputs {
+  const float* x;
+  const float* gamma;
+  const float* beta;
+  const float* mean;
+  const float* inv_std;
+  const float* variance;
+  double epsilon;
+  float* y;
+  int64_t n, d;
+};
+template <int kPack>
+__global__ void __launch_bounds__(kGpuThreads) OutputKernel(const Outputs o) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < o.n * o.d;
+       i += step) {
+    const int64_t j = i % o.d;
+    FloatPack<kPack> v = LoadPack<kPack>(o.x + i);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) {
+      const float inv_std =
+          o.variance == nullptr
+              ? o.inv_std[j + k]
+              : static_cast<float>(1.0 / sqrt(double{o.variance[j + k]} + o.epsilon));
+      v.v[k] = (v.v[k] - o.mean[j + k]) * (o.gamma[j + k] * inv_std) + o.beta[j + k];
+    }
+    StorePack(v, o.y + i);
+  }
+}
+
+struct GradientTerms {
+  const float* x;
+  const float* dy;
+  const float* mean;
+  const float* inv_std;
+  int64_t d;
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[2]) const {
+    const float slope = dy[i * d + j];
+    values[0] = double{slope};
+    values[1] = double{slope * ((x[i * d + j] - mean[j]) * inv_std[j])};
+  }
+};
+// Adds to dgamma and dbeta, and keeps what dx is made of:
+// dx = gamma / std * (dy - sum(dy) / n - xhat * sum(dy * xhat) / n).
+struct TakeGradients {
+  const float* gamma;
+  const float* inv_std;
+  double count;
+  float* dgamma;  // Null: not wanted.
+  float* dbeta;
+  float* parts;  // [3, d]: factor of dy, slope of x - mean, offset.
+  int64_t d;
+  __device__ void operator()(int64_t j, const double (&sums)[2]) const {
+    if (dgamma != nullptr) dgamma[j] += static_cast<float>(sums[1]);
+    if (dbeta != nullptr) dbeta[j] += static_cast<float>(sums[0]);
+    const double std = double{inv_std[j]};
+    const double scale = double{gamma[j]} * std;
+    parts[j] = static_cast<float>(scale);
+    parts[d + j] = static_cast<float>(-scale * std * sums[1] / count);
+    parts[2 * d + j] = static_cast<float>(-scale * sums[0] / count);
+  }
+};
+
+struct InputGradients {
+  const float* x;
+  const float* dy;
+  const float* mean;
+  const float* parts;
+  float* dx;
+  int64_t n, d;
+};
+template <int kPack>
+__global__ void __launch_bounds__(kGpuThreads) InputGradientKernel(const InputGradients g) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < g.n * g.d;
+       i += step) {
+    const int64_t j = i % g.d;
+    const FloatPack<kPack> x = LoadPack<kPack>(g.x + i);
+    FloatPack<kPack> slope = LoadPack<kPack>(g.dy + i);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) {
+      slope.v[k] = g.parts[j + k] * slope.v[k] +
+                   ((x.v[k] - g.mean[j + k]) * g.parts[g.d + j + k] + g.parts[2 * g.d + j + k]);
+    }
+    AccumulatePack(1.0f, slope, g.dx + i);
+  }
+}
+
+absl::Status WriteOutput(Context& ctx, const char* name, const Outputs& outputs) {
+  if (outputs.n * outputs.d == 0) return absl::OkStatus();
+  const bool by_four = RowsMoveByFour(outputs.d, {outputs.x, outputs.y});
+  return LaunchKernel(ctx, name, by_four ? OutputKernel<4> : OutputKernel<1>,
+                      GpuBlocks(outputs.n * outputs.d, kGpuThreads * (by_four ? 4 : 1)),
+                      kGpuThreads, 0, outputs);
+}
+
+}  // namespace
+
+absl::Status BatchNormTrainGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
+                               const Tensor& beta, const BatchNormArgs& args,
+                               const Tensor& running_mean, const Tensor& running_var,
+                               const Tensor& y, const Tensor& saved_mean,
+                               const Tensor& saved_inv_std) {
+  const int64_t n = x.dim(0), d = x.dim(1);
+  const double count = static_cast<double>(n > 0 ? n : 1);
+  PAGODA_RETURN_IF_ERROR(
+      (SumColumnsOnGpu<1, double>(ctx, "BatchNormTrain", n, d, SumTerms{x.data<float>(), d},
+                                  TakeMean{count, n > 0, args.momentum, saved_mean.data<float>(),
+                                           running_mean.data<float>()})));
+  PAGODA_RETURN_IF_ERROR((SumColumnsOnGpu<1, double>(
+      ctx, "BatchNormTrain", n, d, DeviationTerms{x.data<float>(), saved_mean.data<float>(), d},
+      TakeVariance{count, n > 1, args.momentum, double{args.epsilon}, saved_inv_std.data<float>(),
+                   running_var.data<float>()})));
+  return WriteOutput(
+      ctx, "BatchNormTrain",
+      {x.data<float>(), gamma.data<float>(), beta.data<float>(), saved_mean.data<float>(),
+       saved_inv_std.data<float>(), nullptr, 0.0, y.data<float>(), n, d});
+}
+
+absl::Status BatchNormInferGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
+                               const Tensor& beta, const BatchNormArgs& args,
+                               const Tensor& running_mean, const Tensor& running_var,
+                               const Tensor& y) {
+  return WriteOutput(ctx, "BatchNormInfer",
+                     {x.data<float>(), gamma.data<float>(), beta.data<float>(),
+                      running_mean.data<float>(), nullptr, running_var.data<float>(),
+                      double{args.epsilon}, y.data<float>(), x.dim(0), x.dim(1)});
+}
+
+absl::Status BatchNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
+                                  const Tensor& saved_mean, const Tensor& saved_inv_std,
+                                  const Tensor& dy, const Tensor& dx, const Tensor& dgamma,
+                                  const Tensor& dbeta) {
+  const int64_t n = x.dim(0), d = x.dim(1);
+  PAGODA_ASSIGN_OR_RETURN(const Tensor parts, ctx.Empty({3, d}));
+  PAGODA_RETURN_IF_ERROR((SumColumnsOnGpu<2, double>(
+      ctx, "BatchNormBackward", n, d,
+      GradientTerms{x.data<float>(), dy.data<float>(), saved_mean.data<float>(),
+                    saved_inv_std.data<float>(), d},
+      TakeGradients{gamma.data<float>(), saved_inv_std.data<float>(),
+                    static_cast<double>(n > 0 ? n : 1), dgamma.data<float>(), dbeta.data<float>(),
+                    parts.data<float>(), d})));
+  if (dx.absent() || n * d == 0) return absl::OkStatus();
+  const InputGradients gradients = {x.data<float>(),
+                                    dy.data<float>(),
+                                    saved_mean.data<float>(),
+                                    parts.data<float>(),
+                                    dx.data<float>(),
+                                    n,
+                                    d};
+  const bool by_four = RowsMoveByFour(d, {gradients.x, gradients.dy, gradients.dx});
+  return LaunchKernel(ctx, "BatchNormBackward",
+                      by_four ? InputGradientKernel<4> : InputGradientKernel<1>,
+                      GpuBlocks(n * d, kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0, gradients);
+}
+
+}  // namespace pagoda

@@ -1,0 +1,174 @@
+// Products by cuBLAS. Bias and activation are one pass over y after it (8 bytes an element),
+// dz = dy * f'(y) one before the backward products (12), and dbias a sum over its columns (4).
+#include "kernels/linear_gpu.h"
+
+#include "kernels/gpu_column_sum.h"
+#include "kernels/gpu_convert.h"
+#include "kernels/gpu_stream.h"
+#include "kernels/gpu_vector.h"
+
+namespace pagoda {
+namespace {
+
+template <Activation f>
+__device__ inline float Value(float z) {
+  if constexpr (f == Activation::kRelu) return z < 0.0f ? 0.0f : z;
+  if constexpr (f == Activation::kSigmoid) return 1.0f / (1.0f + expf(-z));
+  if constexpr (f == Activation::kTanh) return tanhf(z);
+  return z;
+}
+template <Activation f>
+__device__ inline float TimesSlope(float y, float dy) {
+  if constexpr (f == Activation::kRelu) return y > 0.0f ? dy : 0.0f;
+  if constexpr (f == Activation::kSigmoid) return dy * (y * (1.0f - y));
+  if constexpr (f == Activation::kTanh) return dy * (1.0f - y * y);
+  return dy;
+}
+
+// y [n, d] = f(y + bias), in place.
+template <Activation f, int kPack>
+__global__ void __launch_bounds__(kGpuThreads)
+    BiasActivationKernel(float* y, const float* bias, int64_t n, int64_t d) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < n * d; i += step) {
+    FloatPack<kPack> z = LoadPack<kPack>(y + i);
+    FloatPack<kPack> b = {};
+    if (bias != nullptr) b = LoadPack<kPack>(bias + i % d);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) z.v[k] = Value<f>(z.v[k] + b.v[k]);
+    StorePack(z, y + i);
+  }
+}
+
+template <Activation f, int kPack>
+__global__ void __launch_bounds__(kGpuThreads)
+    SlopeKernel(const float* y, const float* dy, float* dz, int64_t n) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < n; i += step) {
+    const FloatPack<kPack> value = LoadPack<kPack>(y + i);
+    FloatPack<kPack> gradient = LoadPack<kPack>(dy + i);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) gradient.v[k] = TimesSlope<f>(value.v[k], gradient.v[k]);
+    StorePack(gradient, dz + i);
+  }
+}
+
+struct RowTerms {
+  const float* dz;
+  int64_t d;
+  __device__ void operator()(int64_t i, int64_t j, float (&values)[1]) const {
+    values[0] = dz[i * d + j];
+  }
+};
+struct AddBias {
+  float* dbias;
+  float beta;
+  __device__ void operator()(int64_t j, const float (&sums)[1]) const {
+    dbias[j] = beta == 0.0f ? sums[0] : beta * dbias[j] + sums[0];
+  }
+};
+
+// Calls body.operator()<f>() for the activations that can be fused.
+template <typename Body>
+absl::Status WithFused(Activation f, const Body& body) {
+  switch (f) {
+    case Activation::kRelu: return body.template operator()<Activation::kRelu>();
+    case Activation::kSigmoid: return body.template operator()<Activation::kSigmoid>();
+    case Activation::kTanh: return body.template operator()<Activation::kTanh>();
+    default: return body.template operator()<Activation::kNone>();
+  }
+}
+
+absl::Status BiasActivation(Context& ctx, Activation activation, const Tensor& bias,
+                            const Tensor& y) {
+  if (y.size() == 0 || (bias.absent() && activation == Activation::kNone)) return absl::OkStatus();
+  const bool by_four = RowsMoveByFour(y.dim(1), {y.raw(), bias.raw()});
+  return WithFused(activation, [&]<Activation f>() {
+    return LaunchKernel(ctx, "LinearForward",
+                        by_four ? BiasActivationKernel<f, 4> : BiasActivationKernel<f, 1>,
+                        GpuBlocks(y.size(), kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0,
+                        y.data<float>(), bias.data<float>(), y.dim(0), y.dim(1));
+  });
+}
+
+absl::Status Slope(Context& ctx, Activation activation, const Tensor& y, const Tensor& dy,
+                   const Tensor& dz) {
+  if (y.size() == 0) return absl::OkStatus();
+  const bool by_four = RowsMoveByFour(y.size(), {y.raw(), dy.raw(), dz.raw()});
+  return WithFused(activation, [&]<Activation f>() {
+    return LaunchKernel(ctx, "LinearBackward", by_four ? SlopeKernel<f, 4> : SlopeKernel<f, 1>,
+                        GpuBlocks(y.size(), kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0,
+                        y.data<float>(), dy.data<float>(), dz.data<float>(), y.size());
+  });
+}
+
+}  // namespace
+
+absl::Status LinearForwardGpu(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
+                              Activation activation, const Tensor& y) {
+  PAGODA_ASSIGN_OR_RETURN(const Tensor left, ForProductOnGpu(ctx, x));
+  PAGODA_ASSIGN_OR_RETURN(const Tensor right, ForProductOnGpu(ctx, w));
+  GpuStream::Product product;
+  product.m = x.dim(0);
+  product.n = w.dim(0);
+  product.k = x.dim(1);
+  product.a = left.raw();
+  product.a_stride = x.dim(1);
+  product.b = right.raw();
+  product.b_stride = w.dim(1);
+  product.b_transposed = true;
+  product.operands = left.dtype();
+  product.c = y.data<float>();
+  product.c_stride = w.dim(0);
+  PAGODA_RETURN_IF_ERROR(GpuStream::Of(ctx).Multiply(product));
+  return BiasActivation(ctx, activation, bias, y);
+}
+
+absl::Status LinearBackwardGpu(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& y,
+                               const Tensor& dy, Activation activation,
+                               const LinearGradients& gradients) {
+  const int64_t n = x.dim(0), in = x.dim(1), out = w.dim(0);
+  Tensor dz = dy;
+  if (activation != Activation::kNone) {
+    if (!gradients.overwrite_dy) {
+      PAGODA_ASSIGN_OR_RETURN(dz, ctx.Empty({n, out}));
+    }
+    PAGODA_RETURN_IF_ERROR(Slope(ctx, activation, y, dy, dz));
+  }
+  if (!gradients.dbias.absent()) {
+    PAGODA_RETURN_IF_ERROR(
+        (SumColumnsOnGpu<1, float>(ctx, "LinearBackward", n, out, RowTerms{dz.data<float>(), out},
+                                   AddBias{gradients.dbias.data<float>(), gradients.beta_dbias})));
+  }
+  PAGODA_ASSIGN_OR_RETURN(const Tensor slope, ForProductOnGpu(ctx, dz));
+  GpuStream::Product product;
+  product.operands = slope.dtype();
+  product.a = slope.raw();
+  product.a_stride = out;
+  if (!gradients.dx.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(const Tensor weights, ForProductOnGpu(ctx, w));
+    product.m = n;
+    product.n = in;
+    product.k = out;
+    product.b = weights.raw();
+    product.b_stride = in;
+    product.c = gradients.dx.data<float>();
+    product.c_stride = in;
+    product.beta = gradients.beta_dx;
+    PAGODA_RETURN_IF_ERROR(GpuStream::Of(ctx).Multiply(product));
+  }
+  if (gradients.dw.absent()) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const Tensor inputs, ForProductOnGpu(ctx, x));
+  product.m = out;
+  product.n = in;
+  product.k = n;
+  product.a_transposed = true;
+  product.b = inputs.raw();
+  product.b_stride = in;
+  product.c = gradients.dw.data<float>();
+  product.c_stride = in;
+  product.beta = gradients.beta_dw;
+  return GpuStream::Of(ctx).Multiply(product);
+}
+
+}  // namespace pagoda

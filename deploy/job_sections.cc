@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/time/time.h"
+#include "kernels/device_name.h"
 
 namespace pagoda {
 namespace {
@@ -320,9 +321,15 @@ JobKeys KeysOfTrain(TrainerOptions& options, StageOptions& stage) {
   keys.Add("steps_max", &stage.steps_max, "steps", "Ends the training early; 0: no limit.")
       .Between(0, kMaxRows);
   keys.Add("threads", &options.num_threads, "threads", "Threads of each worker.").Between(1, 1024);
-  keys.AddCustom({"device", std::string("cpu"), "", "Where the dense part runs."},
-                 [](const OptionValue&) {})
-      .OneOf({"cpu"});
+  keys.AddCustom({"device", std::string("cpu"), "",
+                  "Where the dense part runs: cpu; cuda or cuda:N, a GPU; auto: a GPU where there "
+                  "is one; emulated: the GPU's kernels on the CPU, in builds for that."},
+                 [&options](const OptionValue& value) {
+                   options.device = *ParseDevice(std::get<std::string>(value));
+                 })
+      .Check([](const OptionValue& value) {
+        return ParseDevice(std::get<std::string>(value)).status();
+      });
   keys.AddCustom({"dtype", std::string("f32"), "", "Numbers of the dense part's products."},
                  [&options](const OptionValue& value) {
                    options.compute_dtype =

@@ -10,7 +10,7 @@ namespace {
 
 enum class Rule { kSgd, kMomentum, kAdagrad, kAdam };
 
-struct Step {
+struct OptimizerStep {
   const float* gradient;
   float* w;
   float* slot1;
@@ -35,7 +35,8 @@ constexpr int kSlots = rule == Rule::kSgd    ? 0
 
 // One element; slots in registers.
 template <Rule rule>
-__device__ inline float Update(const Step& s, float gradient, float w, float& slot1, float& slot2) {
+__device__ inline float Update(const OptimizerStep& s, float gradient, float w, float& slot1,
+                               float& slot2) {
   const float g = s.gradient_scale * gradient + s.l2 * w;
   if constexpr (rule == Rule::kSgd) {
     return w - s.learning_rate * g;
@@ -55,7 +56,7 @@ __device__ inline float Update(const Step& s, float gradient, float w, float& sl
 }
 
 template <Rule rule, int kPack>
-__global__ void __launch_bounds__(kGpuThreads) StepKernel(const Step s) {
+__global__ void __launch_bounds__(kGpuThreads) StepKernel(const OptimizerStep s) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
   for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < s.n; i += step) {
     const FloatPack<kPack> gradient = LoadPack<kPack>(s.gradient + i);
@@ -74,7 +75,7 @@ __global__ void __launch_bounds__(kGpuThreads) StepKernel(const Step s) {
 }
 
 template <Rule rule>
-absl::Status Launch(Context& ctx, const Step& step) {
+absl::Status Launch(Context& ctx, const OptimizerStep& step) {
   const bool by_four = RowsMoveByFour(step.n, {step.gradient, step.w, step.slot1, step.slot2});
   return LaunchKernel(ctx, "DenseOptimizerStep",
                       by_four ? StepKernel<rule, 4> : StepKernel<rule, 1>,
@@ -88,21 +89,21 @@ absl::Status DenseOptimizerStepGpu(Context& ctx, const DenseStepArgs& args, floa
                                    const Tensor& slot1, const Tensor& slot2) {
   if (w.size() == 0) return absl::OkStatus();
   const bool decoupled = args.kind == DenseOptimizerKind::kAdamW;
-  const Step step = {gradient.data<float>(),
-                     w.data<float>(),
-                     slot1.data<float>(),
-                     slot2.data<float>(),
-                     args.gradient_scale,
-                     decoupled ? 0.0f : args.weight_decay,
-                     args.learning_rate,
-                     args.momentum,
-                     args.beta1,
-                     args.beta2,
-                     args.epsilon,
-                     decoupled ? args.learning_rate * args.weight_decay : 0.0f,
-                     first_correction,
-                     root_correction,
-                     w.size()};
+  const OptimizerStep step = {gradient.data<float>(),
+                              w.data<float>(),
+                              slot1.data<float>(),
+                              slot2.data<float>(),
+                              args.gradient_scale,
+                              decoupled ? 0.0f : args.weight_decay,
+                              args.learning_rate,
+                              args.momentum,
+                              args.beta1,
+                              args.beta2,
+                              args.epsilon,
+                              decoupled ? args.learning_rate * args.weight_decay : 0.0f,
+                              first_correction,
+                              root_correction,
+                              w.size()};
   switch (args.kind) {
     case DenseOptimizerKind::kSgd:
       return args.momentum == 0.0f ? Launch<Rule::kSgd>(ctx, step)

@@ -20,12 +20,19 @@ if(PAGODA_GRPC)
   find_package(tomlplusplus REQUIRED CONFIG)
 endif()
 
-# CUDA: found, or absent without complaint. The kernels themselves come with the
-# GPU worker; today the result only says what this machine could build.
+# CUDA: found, or absent without complaint.
 set(PAGODA_HAVE_CUDA OFF)
 if(PAGODA_CUDA STREQUAL "AUTO" OR PAGODA_CUDA STREQUAL "ON")
   find_program(PAGODA_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
-  if(PAGODA_NVCC)
+  if(PAGODA_NVCC AND NOT PAGODA_SANITIZE)
+    set(CMAKE_CUDA_COMPILER ${PAGODA_NVCC})
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
+    endif()
+    enable_language(CUDA)
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    find_package(CUDAToolkit 12.8 REQUIRED)
     set(PAGODA_HAVE_CUDA ON)
   elseif(PAGODA_CUDA STREQUAL "ON")
     message(FATAL_ERROR "PAGODA_CUDA=ON, but no nvcc was found")

@@ -2,8 +2,9 @@
 # one CMake target per folder, with the project's warnings and sanitizers.
 add_library(pagoda_flags INTERFACE)
 target_include_directories(pagoda_flags INTERFACE ${PROJECT_SOURCE_DIR})
-target_compile_options(pagoda_flags INTERFACE -Wall -Wextra -Wshadow -Wno-unused-parameter
-                       -fno-math-errno -ffp-contract=off)
+target_compile_options(pagoda_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wno-unused-parameter;-fno-math-errno;-ffp-contract=off>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xptxas=-v;-Xcompiler=-Wall;-Xcompiler=-Wno-unused-parameter>)
 if(PAGODA_SANITIZE STREQUAL "address")
   target_compile_options(pagoda_flags INTERFACE -O1 -fsanitize=address,undefined
                          -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)

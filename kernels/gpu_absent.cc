@@ -11,4 +11,13 @@ int CountGpus(DeviceKind) {
   return 0;
 }
 
+GpuReport DescribeGpus() {
+  GpuReport report;
+  report.kernels = "none";
+  report.problem =
+      "this build has no GPU kernels: the CUDA toolkit (nvcc 12.8 or later) was not "
+      "found when it was configured, or PAGODA_CUDA was OFF";
+  return report;
+}
+
 }  // namespace pagoda

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "kernels/gpu.h"
 #include "kernels/gpu_stream.h"
@@ -158,6 +159,58 @@ int CountGpus(DeviceKind kind) {
   }
   return count;
 }
+
+#if defined(PAGODA_GPU_EMULATED)
+GpuReport DescribeGpus() {
+  GpuReport report;
+  report.kernels = "emulated";
+  report.devices.push_back("the emulated device, on the CPU; for tests");
+  return report;
+}
+#else
+namespace {
+
+std::string CudaVersion(int version) {
+  return absl::StrCat("CUDA ", version / 1000, ".", version % 1000 / 10);
+}
+
+}  // namespace
+
+GpuReport DescribeGpus() {
+  GpuReport report;
+  report.kernels = CudaVersion(CUDART_VERSION);
+  int driver = 0;  // 0 where there is none.
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+    (void)cudaGetLastError();
+    report.driver = "not found";
+    report.problem = "no NVIDIA driver was found: install one, or train on the CPU";
+    return report;
+  }
+  report.driver = absl::StrCat("supports ", CudaVersion(driver));
+  int count = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&count);
+  if (counted != cudaSuccess || count == 0) {
+    (void)cudaGetLastError();
+    report.problem =
+        counted == cudaErrorInsufficientDriver
+            ? absl::StrCat("the driver is too old for this build, which needs one for ",
+                           report.kernels)
+            : absl::StrCat("the driver sees no GPU: ", cudaGetErrorString(counted));
+    return report;
+  }
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties = {};
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    report.devices.push_back(absl::StrFormat(
+        "%s, sm_%d%d, %.1f GiB", properties.name, properties.major, properties.minor,
+        static_cast<double>(properties.totalGlobalMem) / (1 << 30)));
+    if (properties.major < 8) {
+      report.problem = absl::StrCat("GPU ", i, " is older than sm_80, which the kernels are for");
+    }
+  }
+  return report;
+}
+#endif
 
 absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
                                                               const GpuOptions& options) {

@@ -14,6 +14,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,5 +35,14 @@ absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
 
 // How many devices of this kind the machine and this build have; 0 when in doubt.
 int CountGpus(DeviceKind kind);
+
+// For `pagoda doctor`.
+struct GpuReport {
+  std::string kernels;               // What this build has: "none", "emulated", "CUDA 13.0"
+  std::string driver;                // "supports CUDA 13.0", or "not found"; empty: not asked.
+  std::vector<std::string> devices;  // "NVIDIA H100 80GB HBM3, sm_90, 79.1 GiB"
+  std::string problem;               // What keeps GPUs from being used; empty: nothing.
+};
+GpuReport DescribeGpus();
 
 }  // namespace pagoda

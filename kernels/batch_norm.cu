@@ -68,14 +68,12 @@ struct Outputs {
   double epsilon;
   float* y;
   int64_t n, d;
+  unsigned group;
 };
 template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) OutputKernel(const Outputs o) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
-  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < o.n * o.d;
-       i += step) {
-    const int64_t j = i % o.d;
-    FloatPack<kPack> v = LoadPack<kPack>(o.x + i);
+  ForRowPacks<kPack>(o.n, o.d, o.group, [&](int64_t i, int64_t j) {
+    FloatPack<kPack> v = LoadPack<kPack>(o.x + i * o.d + j);
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) {
       const float inv_std =
@@ -84,8 +82,8 @@ __global__ void __launch_bounds__(kGpuThreads) OutputKernel(const Outputs o) {
               : static_cast<float>(1.0 / sqrt(double{o.variance[j + k]} + o.epsilon));
       v.v[k] = (v.v[k] - o.mean[j + k]) * (o.gamma[j + k] * inv_std) + o.beta[j + k];
     }
-    StorePack(v, o.y + i);
-  }
+    StorePack(v, o.y + i * o.d + j);
+  });
 }
 
 struct GradientTerms {
@@ -128,30 +126,28 @@ struct InputGradients {
   const float* parts;
   float* dx;
   int64_t n, d;
+  unsigned group;
 };
 template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) InputGradientKernel(const InputGradients g) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
-  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < g.n * g.d;
-       i += step) {
-    const int64_t j = i % g.d;
-    const FloatPack<kPack> x = LoadPack<kPack>(g.x + i);
-    FloatPack<kPack> slope = LoadPack<kPack>(g.dy + i);
+  ForRowPacks<kPack>(g.n, g.d, g.group, [&](int64_t i, int64_t j) {
+    const FloatPack<kPack> x = LoadPack<kPack>(g.x + i * g.d + j);
+    FloatPack<kPack> slope = LoadPack<kPack>(g.dy + i * g.d + j);
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) {
       slope.v[k] = g.parts[j + k] * slope.v[k] +
                    ((x.v[k] - g.mean[j + k]) * g.parts[g.d + j + k] + g.parts[2 * g.d + j + k]);
     }
-    AccumulatePack(1.0f, slope, g.dx + i);
-  }
+    AccumulatePack(1.0f, slope, g.dx + i * g.d + j);
+  });
 }
 
-absl::Status WriteOutput(Context& ctx, const char* name, const Outputs& outputs) {
+absl::Status WriteOutput(Context& ctx, const char* name, Outputs outputs) {
   if (outputs.n * outputs.d == 0) return absl::OkStatus();
   const bool by_four = RowsMoveByFour(outputs.d, {outputs.x, outputs.y});
+  outputs.group = RowGroup(outputs.d / (by_four ? 4 : 1), kGpuThreads);
   return LaunchKernel(ctx, name, by_four ? OutputKernel<4> : OutputKernel<1>,
-                      GpuBlocks(outputs.n * outputs.d, kGpuThreads * (by_four ? 4 : 1)),
-                      kGpuThreads, 0, outputs);
+                      GpuBlocks(outputs.n, kGpuThreads / outputs.group), kGpuThreads, 0, outputs);
 }
 
 }  // namespace
@@ -174,7 +170,7 @@ absl::Status BatchNormTrainGpu(Context& ctx, const Tensor& x, const Tensor& gamm
   return WriteOutput(
       ctx, "BatchNormTrain",
       {x.data<float>(), gamma.data<float>(), beta.data<float>(), saved_mean.data<float>(),
-       saved_inv_std.data<float>(), nullptr, 0.0, y.data<float>(), n, d});
+       saved_inv_std.data<float>(), nullptr, 0.0, y.data<float>(), n, d, 1});
 }
 
 absl::Status BatchNormInferGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
@@ -184,7 +180,7 @@ absl::Status BatchNormInferGpu(Context& ctx, const Tensor& x, const Tensor& gamm
   return WriteOutput(ctx, "BatchNormInfer",
                      {x.data<float>(), gamma.data<float>(), beta.data<float>(),
                       running_mean.data<float>(), nullptr, running_var.data<float>(),
-                      double{args.epsilon}, y.data<float>(), x.dim(0), x.dim(1)});
+                      double{args.epsilon}, y.data<float>(), x.dim(0), x.dim(1), 1});
 }
 
 absl::Status BatchNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
@@ -201,17 +197,19 @@ absl::Status BatchNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& g
                     static_cast<double>(n > 0 ? n : 1), dgamma.data<float>(), dbeta.data<float>(),
                     parts.data<float>(), d})));
   if (dx.absent() || n * d == 0) return absl::OkStatus();
-  const InputGradients gradients = {x.data<float>(),
-                                    dy.data<float>(),
-                                    saved_mean.data<float>(),
-                                    parts.data<float>(),
-                                    dx.data<float>(),
-                                    n,
-                                    d};
+  InputGradients gradients = {x.data<float>(),
+                              dy.data<float>(),
+                              saved_mean.data<float>(),
+                              parts.data<float>(),
+                              dx.data<float>(),
+                              n,
+                              d,
+                              1};
   const bool by_four = RowsMoveByFour(d, {gradients.x, gradients.dy, gradients.dx});
+  gradients.group = RowGroup(d / (by_four ? 4 : 1), kGpuThreads);
   return LaunchKernel(ctx, "BatchNormBackward",
                       by_four ? InputGradientKernel<4> : InputGradientKernel<1>,
-                      GpuBlocks(n * d, kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0, gradients);
+                      GpuBlocks(n, kGpuThreads / gradients.group), kGpuThreads, 0, gradients);
 }
 
 }  // namespace pagoda

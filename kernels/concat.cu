@@ -2,6 +2,7 @@
 #include "kernels/concat_gpu.h"
 
 #include "kernels/gpu_stream.h"
+#include "kernels/gpu_vector.h"
 
 namespace pagoda {
 namespace {
@@ -14,31 +15,35 @@ struct Columns {
   int64_t width;
   int64_t n;
   float beta;
+  unsigned group;
 };
 
-// A thread an element; neighbours in a row are neighbours in a warp.
+template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) MoveColumnsKernel(const Columns c) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t e = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; e < c.n * c.width; e += step) {
-    const int64_t i = e / c.width;
-    const int64_t j = e - i * c.width;
-    const float value = c.from[i * c.from_stride + j];
-    float* const to = c.to + i * c.to_stride + j;
-    *to = c.beta == 0.0f ? value : c.beta * *to + value;
-  }
+  ForRowPacks<kPack>(c.n, c.width, c.group, [&](int64_t i, int64_t j) {
+    AccumulatePack(c.beta, LoadPack<kPack>(c.from + i * c.from_stride + j),
+                   c.to + i * c.to_stride + j);
+  });
 }
 
-absl::Status Move(Context& ctx, const char* name, const Columns& columns) {
-  const int64_t count = columns.n * columns.width;
-  if (count == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, name, MoveColumnsKernel, GpuBlocks(count, kGpuThreads), kGpuThreads, 0,
-                      columns);
+absl::Status Move(Context& ctx, const char* name, Columns columns) {
+  if (columns.n * columns.width == 0) return absl::OkStatus();
+  const bool by_four = RowsMoveByFour(columns.width, {columns.from, columns.to}) &&
+                       columns.from_stride % 4 == 0 && columns.to_stride % 4 == 0;
+  columns.group = RowGroup(columns.width / (by_four ? 4 : 1), kGpuThreads);
+  return LaunchKernel(ctx, name, by_four ? MoveColumnsKernel<4> : MoveColumnsKernel<1>,
+                      GpuBlocks(columns.n, kGpuThreads / columns.group), kGpuThreads, 0, columns);
 }
 
 Columns IntoWide(const Tensor& narrow, int64_t column, const Tensor& wide, float beta) {
-  return {
-      narrow.data<float>(), narrow.dim(1), wide.data<float>() + column, wide.dim(1), narrow.dim(1),
-      wide.dim(0),          beta};
+  return {narrow.data<float>(),
+          narrow.dim(1),
+          wide.data<float>() + column,
+          wide.dim(1),
+          narrow.dim(1),
+          wide.dim(0),
+          beta,
+          1};
 }
 
 }  // namespace
@@ -51,7 +56,7 @@ absl::Status ReadColumnsGpu(Context& ctx, const Tensor& wide, int64_t column, fl
                             const Tensor& narrow) {
   return Move(ctx, "ReadColumns",
               {wide.data<float>() + column, wide.dim(1), narrow.data<float>(), narrow.dim(1),
-               narrow.dim(1), wide.dim(0), beta});
+               narrow.dim(1), wide.dim(0), beta, 1});
 }
 absl::Status AddColumnsGpu(Context& ctx, const Tensor& narrow, int64_t column, const Tensor& wide) {
   return Move(ctx, "AddColumns", IntoWide(narrow, column, wide, 1.0f));

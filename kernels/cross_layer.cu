@@ -66,18 +66,6 @@ struct CrossV1Arguments {
 };
 
 template <int kPack>
-__device__ inline float RowDot(const float* p, const float* q, int64_t d, int lane) {
-  float sum = 0.0f;
-  for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{kWarp} * kPack) {
-    const FloatPack<kPack> u = LoadPack<kPack>(p + c);
-    const FloatPack<kPack> v = LoadPack<kPack>(q + c);
-    GPU_UNROLL
-    for (int k = 0; k < kPack; ++k) sum += u.v[k] * v.v[k];
-  }
-  return WarpSum(sum);
-}
-
-template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) CrossV1ForwardKernel(const CrossV1Arguments a) {
   const int lane = static_cast<int>(threadIdx.x % kWarp);
   const int64_t step = int64_t{gridDim.x} * (blockDim.x / kWarp);

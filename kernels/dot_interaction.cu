@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads) DotForwardKernel(const DotArguments 
 template <int kPack, bool kShared>
 __global__ void __launch_bounds__(kThreads) DotBackwardKernel(const DotArguments a) {
   const int64_t pairs = PairsBefore(a.f);
-  const int64_t packs = a.d / kPack;
+  const uint32_t packs = static_cast<uint32_t>(a.d) / kPack;
   for (int64_t i = blockIdx.x; i < a.n; i += gridDim.x) {
     const float* x = a.x + i * a.f * a.d;
     const float* t = a.dout + i * pairs;
@@ -81,9 +81,9 @@ __global__ void __launch_bounds__(kThreads) DotBackwardKernel(const DotArguments
       x = shared;
       t = shared + a.f * a.d;
     }
-    for (int64_t q = threadIdx.x; q < a.f * packs; q += kThreads) {
+    for (uint32_t q = threadIdx.x; q < static_cast<uint32_t>(a.f) * packs; q += kThreads) {
       const int64_t row = q / packs;
-      const int64_t c = (q - row * packs) * kPack;
+      const int64_t c = (q - static_cast<uint32_t>(row) * packs) * kPack;
       FloatPack<kPack> sum = {};
       for (int64_t b = 0; b < a.f; ++b) {
         if (b == row) continue;

@@ -6,6 +6,7 @@
 #include "kernels/chunks.h"
 #include "kernels/gpu_map.h"
 #include "kernels/gpu_reduce.h"
+#include "kernels/gpu_vector.h"
 
 namespace pagoda {
 namespace {
@@ -29,13 +30,32 @@ __global__ void __launch_bounds__(kGpuThreads) FillKernel(float value, float* ou
 }
 
 // out[i, j] = x[i, j] + v[j], or x[i, j] * v[i].
-template <bool kOfColumn>
+template <bool kOfColumn, int kPack>
 __global__ void __launch_bounds__(kGpuThreads)
-    WithVectorKernel(const float* x, const float* v, float* out, int64_t n, int64_t d) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n * d; i += step) {
-    out[i] = kOfColumn ? x[i] + v[i % d] : x[i] * v[i / d];
-  }
+    WithVectorKernel(const float* x, const float* v, float* out, int64_t n, int64_t d,
+                     unsigned group) {
+  ForRowPacks<kPack>(n, d, group, [&](int64_t i, int64_t c) {
+    FloatPack<kPack> value = LoadPack<kPack>(x + i * d + c);
+    FloatPack<kPack> other = {};
+    if constexpr (kOfColumn) other = LoadPack<kPack>(v + c);
+    const float scale = kOfColumn ? 1.0f : v[i];
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) value.v[k] = value.v[k] * scale + other.v[k];
+    StorePack(value, out + i * d + c);
+  });
+}
+
+template <bool kOfColumn>
+absl::Status WithVector(Context& ctx, const char* name, const Tensor& x, const Tensor& v,
+                        const Tensor& out) {
+  if (x.size() == 0) return absl::OkStatus();
+  const int64_t n = x.dim(0), d = x.dim(1);
+  const bool by_four = RowsMoveByFour(d, {x.raw(), out.raw(), kOfColumn ? v.raw() : nullptr});
+  const unsigned group = RowGroup(d / (by_four ? 4 : 1), kGpuThreads);
+  return LaunchKernel(ctx, name,
+                      by_four ? WithVectorKernel<kOfColumn, 4> : WithVectorKernel<kOfColumn, 1>,
+                      GpuBlocks(n, kGpuThreads / group), kGpuThreads, 0, x.data<float>(),
+                      v.data<float>(), out.data<float>(), n, d, group);
 }
 
 // partial[p, j] = sum of x[i, j] over the rows i of piece p; a thread a column.
@@ -137,16 +157,10 @@ absl::Status FillGpu(Context& ctx, float value, const Tensor& out) {
 }
 
 absl::Status AddRowVectorGpu(Context& ctx, const Tensor& x, const Tensor& v, const Tensor& out) {
-  if (x.size() == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, "AddRowVector", WithVectorKernel<true>, GpuBlocks(x.size(), kGpuThreads),
-                      kGpuThreads, 0, x.data<float>(), v.data<float>(), out.data<float>(), x.dim(0),
-                      x.dim(1));
+  return WithVector<true>(ctx, "AddRowVector", x, v, out);
 }
 absl::Status ScaleRowsGpu(Context& ctx, const Tensor& x, const Tensor& s, const Tensor& out) {
-  if (x.size() == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, "ScaleRows", WithVectorKernel<false>, GpuBlocks(x.size(), kGpuThreads),
-                      kGpuThreads, 0, x.data<float>(), s.data<float>(), out.data<float>(), x.dim(0),
-                      x.dim(1));
+  return WithVector<false>(ctx, "ScaleRows", x, s, out);
 }
 
 absl::Status SumRowsGpu(Context& ctx, const Tensor& x, float beta, const Tensor& out) {

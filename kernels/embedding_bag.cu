@@ -19,16 +19,19 @@ struct Segments {
   const int32_t* offsets;
   const int32_t* columns;
   const int32_t* pooling;
-  int64_t num_features;
+  uint32_t num_features;
   int64_t total_features;
   int64_t dim;
 
+  // Segments are counted in 32 bits, as offsets are.
   __device__ int64_t Place(int64_t segment) const {
-    const int64_t sample = segment / num_features;
-    return (sample * total_features + columns[segment - sample * num_features]) * dim;
+    const uint32_t sample = static_cast<uint32_t>(segment) / num_features;
+    const uint32_t feature = static_cast<uint32_t>(segment) - sample * num_features;
+    return (sample * total_features + columns[feature]) * dim;
   }
   __device__ float Scale(int64_t segment) const {
-    return PoolingScale(pooling[segment % num_features], offsets[segment + 1] - offsets[segment]);
+    return PoolingScale(pooling[static_cast<uint32_t>(segment) % num_features],
+                        offsets[segment + 1] - offsets[segment]);
   }
 };
 
@@ -92,7 +95,7 @@ Segments SegmentsOf(const EmbeddingBagIndex& index, const Tensor& out) {
   return {index.offsets.data<int32_t>(),
           index.columns.data<int32_t>(),
           index.pooling.data<int32_t>(),
-          index.num_features,
+          static_cast<uint32_t>(index.num_features),
           out.dim(1),
           out.dim(2)};
 }

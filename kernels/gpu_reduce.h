@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/gpu.h"
+#include "kernels/gpu_vector.h"
 
 namespace pagoda {
 
@@ -29,6 +30,19 @@ __device__ inline T WarpMax(T value) {
     value = other > value ? other : value;
   }
   return value;
+}
+
+// <p, q> of d elements, in every lane of the warp.
+template <int kPack>
+__device__ inline float RowDot(const float* p, const float* q, int64_t d, int lane) {
+  float sum = 0.0f;
+  for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{kWarp} * kPack) {
+    const FloatPack<kPack> u = LoadPack<kPack>(p + c);
+    const FloatPack<kPack> v = LoadPack<kPack>(q + c);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) sum += u.v[k] * v.v[k];
+  }
+  return WarpSum(sum);
 }
 
 // body(i, lane) for rows i in [0, n), a warp a row; all lanes of a warp are in it together.

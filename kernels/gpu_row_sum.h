@@ -117,8 +117,7 @@ absl::Status SumRowsOnGpu(Context& ctx, const char* name, const Terms& terms, in
                           int64_t width, float beta, bool by_four, bool long_sums) {
   if (count == 0 || width == 0) return absl::OkStatus();
   const int64_t packs = by_four ? width / 4 : width;
-  int group = 1;
-  while (group < kWarp && group < packs) group *= 2;
+  const int group = static_cast<int>(RowGroup(packs, kWarp));
   const gpu_row_sum::Sums<Terms> sums = {terms, count, width, group, beta};
   const unsigned blocks = GpuBlocks(count, kGpuThreads / group);
   const auto short_sums =

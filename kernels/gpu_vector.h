@@ -51,6 +51,25 @@ __device__ inline void AccumulatePack(float beta, FloatPack<kWidth> pack, float*
   StorePack(pack, to);
 }
 
+// body(i, c) for packs of columns [c, c + kPack) of the rows i of a matrix [n, d]: `group`
+// threads, a power of two, move along a row. No division, as 64-bit ones are subroutines.
+template <int kPack, typename Body>
+__device__ inline void ForRowPacks(int64_t n, int64_t d, unsigned group, const Body& body) {
+  const unsigned rows = blockDim.x / group;
+  const unsigned lane = threadIdx.x & (group - 1);
+  for (int64_t i = int64_t{blockIdx.x} * rows + threadIdx.x / group; i < n;
+       i += int64_t{gridDim.x} * rows) {
+    for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{group} * kPack) body(i, c);
+  }
+}
+
+// Threads that move along a row of `packs`: at most `most`, a power of two.
+inline unsigned RowGroup(int64_t packs, unsigned most) {
+  unsigned group = 1;
+  while (group < most && group < packs) group *= 2;
+  return group;
+}
+
 // Whether rows of `width` floats that begin at each of `bases` can be read four at a
 // time. Null bases do not count.
 inline bool RowsMoveByFour(int64_t width, std::initializer_list<const void*> bases) {

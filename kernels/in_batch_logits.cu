@@ -15,17 +15,14 @@ struct Logits {
   float scale;
   float beta;
   int64_t n;
+  unsigned group;
 };
 
 template <bool kForward, int kPack>
 __global__ void __launch_bounds__(kGpuThreads) LogitsKernel(const Logits a) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
-  for (int64_t e = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; e < a.n * a.n;
-       e += step) {
-    const int64_t i = e / a.n;
-    const int64_t j = e - i * a.n;  // A pack does not go past its row: kPack divides n.
+  ForRowPacks<kPack>(a.n, a.n, a.group, [&](int64_t i, int64_t j) {
     const int32_t mine = a.items[i];
-    FloatPack<kPack> value = LoadPack<kPack>(a.in + e);
+    FloatPack<kPack> value = LoadPack<kPack>(a.in + i * a.n + j);
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) {
       const bool masked = a.items[j + k] == mine && j + k != i;
@@ -36,17 +33,17 @@ __global__ void __launch_bounds__(kGpuThreads) LogitsKernel(const Logits a) {
         value.v[k] = masked ? 0.0f : value.v[k] * a.scale;
       }
     }
-    AccumulatePack(a.beta, value, a.out + e);
-  }
+    AccumulatePack(a.beta, value, a.out + i * a.n + j);
+  });
 }
 
 template <bool kForward>
-absl::Status Launch(Context& ctx, const char* name, const Logits& logits) {
+absl::Status Launch(Context& ctx, const char* name, Logits logits) {
   if (logits.n == 0) return absl::OkStatus();
   const bool by_four = RowsMoveByFour(logits.n, {logits.in, logits.out});
+  logits.group = RowGroup(logits.n / (by_four ? 4 : 1), kGpuThreads);
   return LaunchKernel(ctx, name, by_four ? LogitsKernel<kForward, 4> : LogitsKernel<kForward, 1>,
-                      GpuBlocks(logits.n * logits.n, kGpuThreads * (by_four ? 4 : 1)), kGpuThreads,
-                      0, logits);
+                      GpuBlocks(logits.n, kGpuThreads / logits.group), kGpuThreads, 0, logits);
 }
 
 }  // namespace
@@ -55,14 +52,14 @@ absl::Status InBatchLogitsForwardGpu(Context& ctx, const Tensor& scores, const T
                                      const Tensor& log_q, float temperature, const Tensor& out) {
   return Launch<true>(ctx, "InBatchLogitsForward",
                       {scores.data<float>(), items.data<int32_t>(), log_q.data<float>(),
-                       out.data<float>(), 1.0f / temperature, 0.0f, items.dim(0)});
+                       out.data<float>(), 1.0f / temperature, 0.0f, items.dim(0), 1});
 }
 
 absl::Status InBatchLogitsBackwardGpu(Context& ctx, const Tensor& dout, const Tensor& items,
                                       float temperature, float beta, const Tensor& dscores) {
   return Launch<false>(ctx, "InBatchLogitsBackward",
                        {dout.data<float>(), items.data<int32_t>(), nullptr, dscores.data<float>(),
-                        1.0f / temperature, beta, items.dim(0)});
+                        1.0f / temperature, beta, items.dim(0), 1});
 }
 
 }  // namespace pagoda

@@ -19,18 +19,6 @@ struct Rows {
 };
 
 template <int kPack>
-__device__ inline float RowDot(const float* p, const float* q, int64_t d, int lane) {
-  float sum = 0.0f;
-  for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{kWarp} * kPack) {
-    const FloatPack<kPack> u = LoadPack<kPack>(p + c);
-    const FloatPack<kPack> v = LoadPack<kPack>(q + c);
-    GPU_UNROLL
-    for (int k = 0; k < kPack; ++k) sum += u.v[k] * v.v[k];
-  }
-  return WarpSum(sum);
-}
-
-template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) ForwardKernel(const Rows r) {
   ForWarpRows(r.n, [&](int64_t i, int lane) {
     const float* const x = r.in + i * r.d;

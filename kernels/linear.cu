@@ -28,16 +28,15 @@ __device__ inline float TimesSlope(float y, float dy) {
 // y [n, d] = f(y + bias), in place.
 template <Activation f, int kPack>
 __global__ void __launch_bounds__(kGpuThreads)
-    BiasActivationKernel(float* y, const float* bias, int64_t n, int64_t d) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
-  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < n * d; i += step) {
-    FloatPack<kPack> z = LoadPack<kPack>(y + i);
+    BiasActivationKernel(float* y, const float* bias, int64_t n, int64_t d, unsigned group) {
+  ForRowPacks<kPack>(n, d, group, [&](int64_t i, int64_t c) {
+    FloatPack<kPack> z = LoadPack<kPack>(y + i * d + c);
     FloatPack<kPack> b = {};
-    if (bias != nullptr) b = LoadPack<kPack>(bias + i % d);
+    if (bias != nullptr) b = LoadPack<kPack>(bias + c);
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) z.v[k] = Value<f>(z.v[k] + b.v[k]);
-    StorePack(z, y + i);
-  }
+    StorePack(z, y + i * d + c);
+  });
 }
 
 template <Activation f, int kPack>
@@ -83,11 +82,12 @@ absl::Status BiasActivation(Context& ctx, Activation activation, const Tensor& b
                             const Tensor& y) {
   if (y.size() == 0 || (bias.absent() && activation == Activation::kNone)) return absl::OkStatus();
   const bool by_four = RowsMoveByFour(y.dim(1), {y.raw(), bias.raw()});
+  const unsigned group = RowGroup(y.dim(1) / (by_four ? 4 : 1), kGpuThreads);
   return WithFused(activation, [&]<Activation f>() {
     return LaunchKernel(ctx, "LinearForward",
                         by_four ? BiasActivationKernel<f, 4> : BiasActivationKernel<f, 1>,
-                        GpuBlocks(y.size(), kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0,
-                        y.data<float>(), bias.data<float>(), y.dim(0), y.dim(1));
+                        GpuBlocks(y.dim(0), kGpuThreads / group), kGpuThreads, 0, y.data<float>(),
+                        bias.data<float>(), y.dim(0), y.dim(1), group);
   });
 }
 

@@ -179,7 +179,10 @@ TEST_CASE("copies stay in their allocation and go the way they say") {
         cudaErrorInvalidValue);
   CHECK(cudaMemcpyAsync(x.at(), host, 16, cudaMemcpyDeviceToHost, nullptr) ==
         cudaErrorInvalidValue);
+  (void)cudaGetLastError();
   CHECK(cudaMemcpyAsync(x.at() + 2, host, 8, cudaMemcpyHostToDevice, nullptr) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(x.at() + 2, host, 12, cudaMemcpyHostToDevice, nullptr) ==
+        cudaErrorInvalidValue);
   (void)cudaGetLastError();
 }
 

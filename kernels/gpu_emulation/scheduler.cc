@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <vector>
 
 #include "kernels/gpu_emulation/fiber.h"
@@ -21,8 +22,27 @@ namespace gpu::emulation {
 
 __thread CudaThread* current = nullptr;
 
+namespace {
+
+Settings FromEnvironment() {
+  Settings settings;
+  const char* const text = std::getenv("PAGODA_GPU_EMULATION");
+  std::istringstream words(text != nullptr ? text : "");
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word == "reverse") settings.schedule = Schedule::kReverse;
+    if (word == "lazy") settings.lazy_streams = true;
+    if (word.rfind("random", 0) == 0) {
+      settings.schedule = Schedule::kRandom;
+      if (word.size() > 7) settings.seed = std::strtoull(word.c_str() + 7, nullptr, 10);
+    }
+  }
+  return settings;
+}
+
+}  // namespace
+
 Settings& settings() {
-  static Settings shared;
+  static Settings shared = FromEnvironment();
   return shared;
 }
 Counts& counts() {

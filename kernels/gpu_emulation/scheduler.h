@@ -37,6 +37,8 @@ struct Settings {
   // synchronisation shows as stale data.
   bool lazy_streams = false;
 };
+// At first what PAGODA_GPU_EMULATION says: words of "reverse", "random:SEED" and "lazy",
+// with commas between.
 Settings& settings();
 
 struct Counts {

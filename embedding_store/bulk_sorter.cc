@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
+#include "embedding_store/prefetch.h"
 
 namespace pagoda {
 namespace {
@@ -15,13 +16,6 @@ constexpr int kRangeShift = 8;  // Of the bucket's 16 bits.
 
 // Rows are visited in another order than they lie in; the next ones are fetched ahead.
 constexpr size_t kVisitAhead = 8;
-constexpr size_t kPrefetchBytesMax = 512;
-
-void Prefetch(const char* row, size_t bytes) {
-  for (size_t at = 0; at < std::min(bytes, kPrefetchBytesMax); at += 64) {
-    __builtin_prefetch(row + at);
-  }
-}
 
 FeatureId IdAt(const char* row) {
   FeatureId id = 0;
@@ -117,7 +111,7 @@ absl::Status BulkSorter::Sort(const RunParts& run, const Visit& visit) {
       const std::vector<Place>& places = sorted[i].places;
       const auto row_of = [&](size_t k) { return sorted[i].rows + places[k].index * row_bytes_; };
       for (size_t k = 0; k < places.size(); ++k) {
-        if (k + kVisitAhead < places.size()) Prefetch(row_of(k + kVisitAhead), row_bytes_);
+        if (k + kVisitAhead < places.size()) PrefetchLines(row_of(k + kVisitAhead), row_bytes_);
         PAGODA_RETURN_IF_ERROR(
             visit(places[k].id, reinterpret_cast<const float*>(row_of(k) + sizeof(FeatureId))));
       }

@@ -79,7 +79,7 @@ struct StoreCut {
   uint64_t checksum = 0;  // Of its manifest file.
 };
 struct StoreDiskUse {
-  int64_t rows = 0;  // Files with rows.
+  int64_t rows = 0;  // Files with rows, also replaced ones that are still there.
   int64_t log = 0;
   int64_t reserved = 0;  // What flushing all rows, and the merge after it, may add for a while.
   int64_t max = 0;       // StoreOptions::disk_bytes_max.

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "base/hash.h"
 #include "base/ids.h"
+#include "embedding_store/prefetch.h"
 #include "embedding_store/row_format.h"
 
 namespace pagoda {
@@ -126,7 +127,7 @@ class MemoryPartition {
     return static_cast<uint32_t>(slot.word >> kTableShift) & kTableMask;
   }
   // `hash`, or what PlaceOf returned.
-  void PrefetchSlot(uint32_t hash) const { __builtin_prefetch(&slots_[hash & mask_]); }
+  void PrefetchSlot(uint32_t hash) const { PrefetchLine(&slots_[hash & mask_]); }
 
   // All slots, for scans; empty ones have word 0.
   Slot* begin() const { return slots_; }

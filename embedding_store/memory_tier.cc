@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "embedding_store/prefetch.h"
 #include "embedding_store/sparse_optimizer.h"
 
 namespace pagoda {
@@ -34,18 +35,6 @@ constexpr size_t kPushAhead = 16;
 // Rows handed to the optimizer together. Few, so that fetching and computing alternate
 // often: memory must not stand idle while a block is computed.
 constexpr size_t kUpdateBlock = 8;
-
-constexpr uintptr_t kLineBytes = 64;
-constexpr size_t kPrefetchBytesMax = 1024;  // Of one row; the processor sees where it goes on.
-
-template <bool kWrite>
-void PrefetchLines(const void* from, size_t bytes) {
-  const auto begin = reinterpret_cast<uintptr_t>(from);
-  bytes = std::min(bytes, kPrefetchBytesMax);
-  for (uintptr_t line = begin & ~(kLineBytes - 1); line < begin + bytes; line += kLineBytes) {
-    __builtin_prefetch(reinterpret_cast<const void*>(line), kWrite ? 1 : 0);
-  }
-}
 
 // Weights as f32; memcpy with the common widths spelled out becomes vector moves.
 void CopyWeights(const RowShape& shape, const char* from, float* to) {
@@ -174,13 +163,15 @@ void MemoryTier::Group(std::span<const RowSource> sources, RowBatch* batch,
     if (run && num_parts > 1) return run(num_parts, body);
     for (size_t i = 0; i < num_parts; ++i) body(i);
   };
-  batch->next_.assign(num_parts * num_partitions, 0);
+  batch->next_.resize(num_parts * num_partitions);
   for_each([&](size_t i) {
     const RowBatch::Part& part = batch->parts_[i];
-    size_t* sizes = batch->next_.data() + i * num_partitions;
+    // Counted on this thread's stack: the parts' counts share cache lines.
+    std::array<size_t, kPartitionsMax> sizes = {};
     const std::span<const FeatureId> ids =
         part.source->ids.subspan(part.begin, part.end - part.begin);
     for (const FeatureId id : ids) ++sizes[PartitionOf(id)];
+    std::copy_n(sizes.data(), num_partitions, batch->next_.data() + i * num_partitions);
   });
   batch->begin_.resize(num_partitions + 1);
   size_t sum = 0;
@@ -197,7 +188,9 @@ void MemoryTier::Group(std::span<const RowSource> sources, RowBatch* batch,
   });
 }
 
-void MemoryTier::GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* next) const {
+void MemoryTier::GroupPart(const RowBatch::Part& part, RowBatch* batch, const size_t* first) const {
+  std::array<size_t, kPartitionsMax> next;
+  std::copy_n(first, partitions_.size(), next.data());
   const RowSource& source = *part.source;
   RowRequest* requests = batch->requests_.get();
   const uint64_t table_hash = source.table * uint64_t{0x9e3779b97f4a7c15};
@@ -206,7 +199,7 @@ void MemoryTier::GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* 
     const uint64_t m = MixBits(source.ids[row]);
     RowRequest& request = requests[next[(m >> 48) & partition_mask_]++];
     // Too many places to write to for the processor to see where each goes on.
-    __builtin_prefetch(&request + kRequestAhead, 1);
+    PrefetchLine(&request + kRequestAhead);
     request.id = source.ids[row];
     request.hash = static_cast<uint32_t>(m + table_hash);
     request.table = source.table;
@@ -243,9 +236,9 @@ void MemoryTier::ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misse
       if (slot != nullptr) {
         row = partition.RowOf(*slot);
         if (kExact && catch_ups[request.table] != nullptr) {
-          PrefetchLines<false>(row, tables_[request.table].row_bytes);
+          PrefetchLines(row, tables_[request.table].row_bytes);
         } else {
-          PrefetchLines<false>(WeightsOf(row), tables_[request.table].shape.weight_bytes());
+          PrefetchLines(WeightsOf(row), tables_[request.table].shape.weight_bytes());
         }
         if ((slot->word & kRowReferenced) == 0) slot->word |= kRowReferenced;
       }
@@ -373,8 +366,8 @@ void MemoryTier::Apply(RowBatch& batch, size_t p, uint64_t sequence, Step step,
   auto prefetch = [&](const RowRequest& request) {
     const MemoryTable& table = tables_[request.table];
     partition.PrefetchSlot(request.place);
-    PrefetchLines<true>(request.row, table.row_bytes);
-    PrefetchLines<false>(request.gradient, static_cast<size_t>(table.shape.dim) * sizeof(float));
+    PrefetchLines(request.row, table.row_bytes);
+    PrefetchLines(request.gradient, static_cast<size_t>(table.shape.dim) * sizeof(float));
   };
   const size_t count = requests.size();
   for (size_t i = 0; i < std::min(kPushAhead, count); ++i) prefetch(requests[i]);

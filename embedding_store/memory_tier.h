@@ -68,7 +68,7 @@ class RowBatch {
   size_t size_ = 0;
   size_t capacity_ = 0;
   std::vector<Part> parts_;
-  std::vector<size_t> next_;  // [parts, partitions]: where each part's next request goes.
+  std::vector<size_t> next_;  // [parts, partitions]: where each part's requests go.
   std::unique_ptr<RowRequest[]> requests_;
   std::vector<size_t> begin_;
 };
@@ -178,7 +178,7 @@ class MemoryTier {
   void ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
                 std::span<const RowCatchUp* const> catch_ups);
 
-  void GroupPart(const RowBatch::Part& part, RowBatch* batch, size_t* next) const;
+  void GroupPart(const RowBatch::Part& part, RowBatch* batch, const size_t* first) const;
   void CacheOne(MemoryPartition& partition, const ReadRow& read);
 
   void AddUnwritten(MemoryPartition& partition, int64_t bytes) {

@@ -58,9 +58,9 @@ struct RocksTierOptions {
 // Bytes of files with rows, as of now.
 struct RocksDiskUse {
   int64_t files = 0;     // With the rows as they are.
-  int64_t replaced = 0;  // Beside them: replaced by a merge, but not yet removed.
   int64_t level0 = 0;    // Of these: runs not yet merged.
   int64_t below = 0;     // Of these: the level that runs are merged into next.
+  int64_t replaced = 0;  // Beside `files`: replaced by a merge, but not yet removed.
   int64_t merge = 0;     // What a merge of other levels takes in at most.
 
   // At most what a merge takes for a while, with `run_bytes` more in level 0.

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "embedding_store/prefetch.h"
 #include "embedding_store/row_format.h"
 
 namespace pagoda {
@@ -30,7 +31,7 @@ class RowFilter {
 
   void Add(const RowKey& key);
   bool MayHold(const RowKey& key) const;
-  void Prefetch(const RowKey& key) const { __builtin_prefetch(words_.get() + WordOf(key)); }
+  void Prefetch(const RowKey& key) const { PrefetchLine(words_.get() + WordOf(key)); }
 
   int64_t bytes() const { return static_cast<int64_t>(num_blocks_) * kBlockBytes; }
 

@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -399,6 +400,9 @@ absl::StatusOr<std::string> ChooseGlooHost(const GlooOptions& options) {
 
 std::unique_ptr<AllReduce> MakeGlooAllReduce(const GlooOptions& options, ParameterClient* client) {
   if (options.num_workers == 1) return SingleWorker();
+  // Gloo writes to its sockets as if they were files: to one whose peer has died, that would
+  // end this process before it could name the peer.
+  std::signal(SIGPIPE, SIG_IGN);
   return std::make_unique<GlooAllReduce>(options, client);
 }
 

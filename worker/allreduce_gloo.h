@@ -14,6 +14,8 @@
 //                      `connect_timeout`, or a call took longer than `call_deadline`
 // After any error the object is dead: every later call returns the same.
 //
+// With more than one worker the process ignores SIGPIPE from then on.
+//
 // Gloo's traffic is neither encrypted nor authenticated: it needs a trusted network.
 #pragma once
 

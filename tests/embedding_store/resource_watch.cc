@@ -49,10 +49,6 @@ int64_t DirectoryBytes(const std::string& path) {
   return Sum(FilesUnder(path));
 }
 
-std::string DirectoryListing(const std::string& path) {
-  return Listing(FilesUnder(path));
-}
-
 int64_t ResidentBytes() {
   std::ifstream status("/proc/self/status");
   std::string word;

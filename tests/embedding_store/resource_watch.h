@@ -12,9 +12,6 @@ namespace pagoda {
 // RocksDB gives it a second name for a moment. 0 where there is nothing.
 int64_t DirectoryBytes(const std::string& path);
 
-// The files that DirectoryBytes() counts: a line each, size and name, in order of names.
-std::string DirectoryListing(const std::string& path);
-
 // RssAnon + RssShmem of this process.
 int64_t ResidentBytes();
 
@@ -29,7 +26,7 @@ class ResourceWatch {
 
   int64_t resident() const;
   int64_t disk() const;
-  // The directory's listing at its peak.
+  // The directory's files at its peak: a line each, size and name, in order of names.
   std::string disk_listing() const;
 
  private:

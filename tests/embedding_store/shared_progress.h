@@ -17,6 +17,7 @@
 namespace pagoda {
 
 // Made of zeros where there is no file yet. Stays mapped until the process ends.
+// Errors: those of the system's calls, with the path.
 template <typename Progress>
 absl::StatusOr<Progress*> MapProgress(const std::string& path) {
   static_assert(std::is_standard_layout_v<Progress>);

@@ -29,13 +29,14 @@ struct OracleRow {
 // What one server holds, or what all of them do.
 struct OracleState {
   std::map<std::pair<std::string, FeatureId>, OracleRow> rows;
-  std::map<uint32_t, Step> last_steps;  // Of each worker's pushes.
+  // Of each worker's pushes: those in flight together are applied in any order.
+  std::map<uint32_t, std::set<Step>> steps;
 };
 
 using Tables = std::map<std::string, TableOptions>;
 
 void Apply(const JournalRecord& push, const Tables& tables, OracleState* state) {
-  state->last_steps[push.rank] = push.step;
+  state->steps[push.rank].insert(push.step);
   for (const JournalTable& table : push.tables) {
     const TableOptions& options = tables.at(table.name);
     const RowUpdateSettings settings =
@@ -86,8 +87,8 @@ absl::Status Replay(const std::string& journal, const Tables& tables,
     }
     OracleState& whole = (*at_cut)[cut];
     whole.rows.insert(found->second.rows.begin(), found->second.rows.end());
-    for (const auto& [rank, step] : found->second.last_steps) {
-      whole.last_steps[rank] = std::max(whole.last_steps[rank], step);
+    for (const auto& [rank, steps] : found->second.steps) {
+      whole.steps[rank].insert(steps.begin(), steps.end());
     }
   }
   return absl::OkStatus();
@@ -114,15 +115,28 @@ absl::Status CompareRow(const std::string& table, const StoredRow& row,
   return absl::OkStatus();
 }
 
+// Whether the worker had pushed every step up to the cut's, and none after it.
+absl::Status CheckDrained(int64_t cut_step, uint32_t rank, const OracleState& expected) {
+  const auto found = expected.steps.find(rank);
+  const std::set<Step> none;
+  const std::set<Step>& steps = found == expected.steps.end() ? none : found->second;
+  Step next = 1;
+  for (const Step step : steps) {
+    if (step != next) break;
+    ++next;
+  }
+  if (next == cut_step + 1 && static_cast<int64_t>(steps.size()) == cut_step) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat("not drained: the cut is of step ", cut_step, ", worker ",
+                                          rank, " had pushed ", steps.size(),
+                                          " steps, the first that is missing is ", next,
+                                          ", the last is ", steps.empty() ? 0 : *steps.rbegin()));
+}
+
 absl::Status CompareCut(const ListedCut& cut, uint32_t num_workers, const OracleState& expected) {
   for (uint32_t rank = 0; rank < num_workers; ++rank) {
-    const auto last = expected.last_steps.find(rank);
-    const Step pushed = last == expected.last_steps.end() ? 0 : last->second;
-    if (pushed != cut.manifest.step()) {
-      return absl::DataLossError(absl::StrCat("not drained: the cut is of step ",
-                                              cut.manifest.step(), ", worker ", rank,
-                                              " had pushed up to ", pushed));
-    }
+    PAGODA_RETURN_IF_ERROR(CheckDrained(cut.manifest.step(), rank, expected));
   }
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<StoredRows> rows, StoredRows::Open(cut.directory));
   absl::Status status;

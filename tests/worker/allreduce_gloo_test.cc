@@ -1,9 +1,13 @@
 #include "worker/allreduce_gloo.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -175,6 +179,18 @@ TEST_CASE("a worker that ends early is named, at once, and the object is dead") 
              Catch::Contains("the connection to worker 1 (rank 1) broke in a sum"));
   CHECK(pair.mine->Barrier() == status);
   CHECK(pair.mine->Gather({}).status() == status);
+}
+
+TEST_CASE("a write to a peer that has died does not end the process") {
+  BoardClient client(nullptr);
+  std::signal(SIGPIPE, SIG_DFL);
+  const auto allreduce = MakeGlooAllReduce(Options(0, 2), &client);
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  ::close(ends[0]);
+  CHECK(::write(ends[1], "x", 1) == -1);
+  CHECK(errno == EPIPE);
+  ::close(ends[1]);
 }
 
 TEST_CASE("a worker that never comes is named when the connect timeout ends") {

@@ -90,15 +90,15 @@ TEST_CASE("addresses are checked before anything is sent") {
 
 TEST_CASE("Open names the server that is not there") {
   Servers servers(1);
-  auto client = Client({servers.addresses[0], "127.0.0.1:1"}, absl::Milliseconds(800));
+  auto client = Client({servers.addresses[0], "127.0.0.1:1"}, absl::Seconds(3));
   SessionOptions session = Session();
   const absl::Time start = absl::Now();
   const absl::Status status = client->Open(session);
-  CHECK(SecondsSince(start) < 4);
+  CHECK(SecondsSince(start) < 8);
   INFO(status.ToString());
   CHECK(status.code() == absl::StatusCode::kUnavailable);
   CHECK_THAT(std::string(status.message()),
-             Catch::Contains("server 127.0.0.1:1 has not answered for 0.8 s") &&
+             Catch::Contains("server 127.0.0.1:1 has not answered for 3.0 s") &&
                  Catch::Contains("Connection refused"));
 }
 

@@ -17,8 +17,11 @@ __device__ inline void Move(float* running, float momentum, double batch) {
 struct SumTerms {
   const float* x;
   int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, double (&values)[1]) const {
-    values[0] = double{x[i * d + j]};
+  template <int kPack>
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[1][kPack]) const {
+    const FloatPack<kPack> v = LoadPack<kPack>(x + i * d + j);
+    GPU_UNROLL
+    for (int c = 0; c < kPack; ++c) values[0][c] = double{v.v[c]};
   }
 };
 // Mean of a column, into saved_mean and the running one.
@@ -39,9 +42,15 @@ struct DeviationTerms {
   const float* x;
   const float* mean;
   int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, double (&values)[1]) const {
-    const float deviation = x[i * d + j] - mean[j];
-    values[0] = double{deviation * deviation};
+  template <int kPack>
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[1][kPack]) const {
+    const FloatPack<kPack> v = LoadPack<kPack>(x + i * d + j);
+    const FloatPack<kPack> center = LoadPack<kPack>(mean + j);
+    GPU_UNROLL
+    for (int c = 0; c < kPack; ++c) {
+      const float deviation = v.v[c] - center.v[c];
+      values[0][c] = double{deviation * deviation};
+    }
   }
 };
 struct TakeVariance {
@@ -92,10 +101,17 @@ struct GradientTerms {
   const float* mean;
   const float* inv_std;
   int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, double (&values)[2]) const {
-    const float slope = dy[i * d + j];
-    values[0] = double{slope};
-    values[1] = double{slope * ((x[i * d + j] - mean[j]) * inv_std[j])};
+  template <int kPack>
+  __device__ void operator()(int64_t i, int64_t j, double (&values)[2][kPack]) const {
+    const FloatPack<kPack> v = LoadPack<kPack>(x + i * d + j);
+    const FloatPack<kPack> slope = LoadPack<kPack>(dy + i * d + j);
+    const FloatPack<kPack> center = LoadPack<kPack>(mean + j);
+    const FloatPack<kPack> scale = LoadPack<kPack>(inv_std + j);
+    GPU_UNROLL
+    for (int c = 0; c < kPack; ++c) {
+      values[0][c] = double{slope.v[c]};
+      values[1][c] = double{slope.v[c] * ((v.v[c] - center.v[c]) * scale.v[c])};
+    }
   }
 };
 // Adds to dgamma and dbeta, and keeps what dx is made of:
@@ -159,12 +175,13 @@ absl::Status BatchNormTrainGpu(Context& ctx, const Tensor& x, const Tensor& gamm
                                const Tensor& saved_inv_std) {
   const int64_t n = x.dim(0), d = x.dim(1);
   const double count = static_cast<double>(n > 0 ? n : 1);
-  PAGODA_RETURN_IF_ERROR(
-      (SumColumnsOnGpu<1, double>(ctx, "BatchNormTrain", n, d, SumTerms{x.data<float>(), d},
-                                  TakeMean{count, n > 0, args.momentum, saved_mean.data<float>(),
-                                           running_mean.data<float>()})));
   PAGODA_RETURN_IF_ERROR((SumColumnsOnGpu<1, double>(
-      ctx, "BatchNormTrain", n, d, DeviationTerms{x.data<float>(), saved_mean.data<float>(), d},
+      ctx, "BatchNormTrain", n, d, RowsMoveByFour(d, {x.raw()}), SumTerms{x.data<float>(), d},
+      TakeMean{count, n > 0, args.momentum, saved_mean.data<float>(),
+               running_mean.data<float>()})));
+  PAGODA_RETURN_IF_ERROR((SumColumnsOnGpu<1, double>(
+      ctx, "BatchNormTrain", n, d, RowsMoveByFour(d, {x.raw(), saved_mean.raw()}),
+      DeviationTerms{x.data<float>(), saved_mean.data<float>(), d},
       TakeVariance{count, n > 1, args.momentum, double{args.epsilon}, saved_inv_std.data<float>(),
                    running_var.data<float>()})));
   return WriteOutput(
@@ -191,6 +208,7 @@ absl::Status BatchNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& g
   PAGODA_ASSIGN_OR_RETURN(const Tensor parts, ctx.Empty({3, d}));
   PAGODA_RETURN_IF_ERROR((SumColumnsOnGpu<2, double>(
       ctx, "BatchNormBackward", n, d,
+      RowsMoveByFour(d, {x.raw(), dy.raw(), saved_mean.raw(), saved_inv_std.raw()}),
       GradientTerms{x.data<float>(), dy.data<float>(), saved_mean.data<float>(),
                     saved_inv_std.data<float>(), d},
       TakeGradients{gamma.data<float>(), saved_inv_std.data<float>(),

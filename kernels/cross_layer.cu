@@ -117,9 +117,16 @@ struct ParameterTerms {
   const float* dxw;
   const float* dy;
   int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, float (&values)[2]) const {
-    values[0] = x[i * d + j] * dxw[i];
-    values[1] = dy[i * d + j];
+  template <int kPack>
+  __device__ void operator()(int64_t i, int64_t j, float (&values)[2][kPack]) const {
+    const FloatPack<kPack> in = LoadPack<kPack>(x + i * d + j);
+    const FloatPack<kPack> slope = LoadPack<kPack>(dy + i * d + j);
+    const float factor = dxw[i];
+    GPU_UNROLL
+    for (int c = 0; c < kPack; ++c) {
+      values[0][c] = in.v[c] * factor;
+      values[1][c] = slope.v[c];
+    }
   }
 };
 struct AddParameters {
@@ -179,6 +186,7 @@ absl::Status CrossV1BackwardGpu(Context& ctx, const Tensor& x0, const Tensor& x,
                              {gradients.db.data<float>(), gradients.beta_db}};
   if (add.dw.data == nullptr && add.db.data == nullptr) return absl::OkStatus();
   return SumColumnsOnGpu<2, float>(ctx, "CrossV1Backward", a.n, a.d,
+                                   RowsMoveByFour(a.d, {a.x, a.dy}),
                                    ParameterTerms{a.x, a.dxw, a.dy, a.d}, add);
 }
 

@@ -1,9 +1,11 @@
 // Bound by memory, and by the 20 integer operations of a mask's bits: 8 bytes an element.
+// A thread has a pack of elements.
 #include "kernels/dropout_gpu.h"
 
 #include <cmath>
 
 #include "kernels/gpu_stream.h"
+#include "kernels/gpu_vector.h"
 
 namespace pagoda {
 namespace {
@@ -27,13 +29,18 @@ __device__ inline uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) DropoutKernel(const Mask m) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < m.n; i += step) {
-    const uint64_t counter = m.first + static_cast<uint64_t>(i);
-    const uint64_t bits = Mix(Mix(m.key + counter * 0x9e3779b97f4a7c15u) ^ m.key);
-    const float value = static_cast<uint32_t>(bits >> 40) >= m.threshold ? m.x[i] * m.scale : 0.0f;
-    m.out[i] = m.beta == 0.0f ? value : m.beta * m.out[i] + value;
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < m.n; i += step) {
+    FloatPack<kPack> value = LoadPack<kPack>(m.x + i);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) {
+      const uint64_t counter = m.first + static_cast<uint64_t>(i + k);
+      const uint64_t bits = Mix(Mix(m.key + counter * 0x9e3779b97f4a7c15u) ^ m.key);
+      value.v[k] = static_cast<uint32_t>(bits >> 40) >= m.threshold ? value.v[k] * m.scale : 0.0f;
+    }
+    AccumulatePack(m.beta, value, m.out + i);
   }
 }
 
@@ -51,8 +58,9 @@ absl::Status DropoutGpu(Context& ctx, const Tensor& x, const DropoutArgs& args, 
   mask.scale = 1.0f / (1.0f - args.rate);
   mask.beta = beta;
   mask.n = x.size();
-  return LaunchKernel(ctx, "Dropout", DropoutKernel, GpuBlocks(mask.n, kGpuThreads), kGpuThreads, 0,
-                      mask);
+  const bool by_four = RowsMoveByFour(mask.n, {mask.x, mask.out});
+  return LaunchKernel(ctx, "Dropout", by_four ? DropoutKernel<4> : DropoutKernel<1>,
+                      GpuBlocks(mask.n, kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0, mask);
 }
 
 }  // namespace pagoda

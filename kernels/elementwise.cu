@@ -1,9 +1,10 @@
-// Maps are bound by memory: 4 bytes an operand and element. SumRows reads x once and
-// writes a partial sum for each piece of rows, which a second kernel adds in order;
-// SumColumns and DotRows give a warp to each row.
+// Bound by memory: 4 bytes an operand and element. Maps and SumRows are gpu_map.h's and
+// gpu_column_sum.h's; SumColumns and DotRows give a warp to each row; SumAll sums pieces,
+// which one thread adds in order.
 #include "kernels/elementwise_gpu.h"
 
 #include "kernels/chunks.h"
+#include "kernels/gpu_column_sum.h"
 #include "kernels/gpu_map.h"
 #include "kernels/gpu_reduce.h"
 #include "kernels/gpu_vector.h"
@@ -22,11 +23,26 @@ struct Product {
   __device__ float operator()(const float (&x)[2]) const { return x[0] * x[1]; }
 };
 
-__global__ void __launch_bounds__(kGpuThreads) FillKernel(float value, float* out, int64_t n) {
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step) {
-    out[i] = value;
+// out[i] = beta * out[i] + alpha, or alpha * *factor where there is one.
+template <int kPack>
+__global__ void __launch_bounds__(kGpuThreads)
+    FillKernel(float alpha, const float* factor, float beta, float* out, int64_t n) {
+  FloatPack<kPack> value;
+  GPU_UNROLL
+  for (int k = 0; k < kPack; ++k) value.v[k] = factor == nullptr ? alpha : alpha * *factor;
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kPack;
+  for (int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kPack; i < n; i += step) {
+    AccumulatePack(beta, value, out + i);
   }
+}
+
+absl::Status FillWith(Context& ctx, const char* name, float alpha, const float* factor, float beta,
+                      const Tensor& out) {
+  if (out.size() == 0) return absl::OkStatus();
+  const bool by_four = RowsMoveByFour(out.size(), {out.raw()});
+  return LaunchKernel(ctx, name, by_four ? FillKernel<4> : FillKernel<1>,
+                      GpuBlocks(out.size(), kGpuThreads * (by_four ? 4 : 1)), kGpuThreads, 0, alpha,
+                      factor, beta, out.data<float>(), out.size());
 }
 
 // out[i, j] = x[i, j] + v[j], or x[i, j] * v[i].
@@ -58,51 +74,39 @@ absl::Status WithVector(Context& ctx, const char* name, const Tensor& x, const T
                       v.data<float>(), out.data<float>(), n, d, group);
 }
 
-// partial[p, j] = sum of x[i, j] over the rows i of piece p; a thread a column.
-__global__ void __launch_bounds__(kGpuThreads)
-    SumPiecesKernel(const float* x, float* partial, int64_t n, int64_t d, int64_t piece_rows) {
-  const int64_t j = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (j >= d) return;
-  const int64_t begin = int64_t{blockIdx.y} * piece_rows;
-  const int64_t end = begin + piece_rows < n ? begin + piece_rows : n;
-  float sum = 0.0f;
-  for (int64_t i = begin; i < end; ++i) sum += x[i * d + j];
-  partial[int64_t{blockIdx.y} * d + j] = sum;
-}
-
-__global__ void __launch_bounds__(kGpuThreads)
-    AddPiecesKernel(const float* partial, float* out, int64_t pieces, int64_t d, float beta) {
-  const int64_t j = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (j >= d) return;
-  float sum = 0.0f;
-  for (int64_t p = 0; p < pieces; ++p) sum += partial[p * d + j];
-  out[j] = beta == 0.0f ? sum : beta * out[j] + sum;
-}
-
 // out[i] = beta * out[i] + sum over j of a[i, j] (* b[i, j]); a warp a row.
-template <bool kDot>
+template <bool kDot, int kPack>
 __global__ void __launch_bounds__(kGpuThreads)
     RowSumsKernel(const float* a, const float* b, float* out, int64_t n, int64_t d, float beta) {
-  const int lane = static_cast<int>(threadIdx.x % kWarp);
-  const int64_t step = int64_t{gridDim.x} * (blockDim.x / kWarp);
-  for (int64_t i = int64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp; i < n;
-       i += step) {
+  ForWarpRows(n, [&](int64_t i, int lane) {
     float sum = 0.0f;
-    for (int64_t j = lane; j < d; j += kWarp) {
-      sum += kDot ? a[i * d + j] * b[i * d + j] : a[i * d + j];
+    if constexpr (kDot) {
+      sum = RowDot<kPack>(a + i * d, b + i * d, d, lane);
+    } else {
+      for (int64_t j = int64_t{lane} * kPack; j < d; j += int64_t{kWarp} * kPack) {
+        const FloatPack<kPack> v = LoadPack<kPack>(a + i * d + j);
+        GPU_UNROLL
+        for (int k = 0; k < kPack; ++k) sum += v.v[k];
+      }
+      sum = WarpSum(sum);
     }
-    sum = WarpSum(sum);
     if (lane == 0) out[i] = beta == 0.0f ? sum : beta * out[i] + sum;
-  }
+  });
 }
 
+template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads)
     SumAllPiecesKernel(const float* x, double* partial, int64_t n, int64_t piece) {
   GPU_SHARED(double, part, [kGpuThreads / kWarp]);
   const int64_t begin = int64_t{blockIdx.x} * piece;
   const int64_t end = begin + piece < n ? begin + piece : n;
   double sum = 0.0;
-  for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += double{x[i]};
+  for (int64_t i = begin + int64_t{threadIdx.x} * kPack; i < end;
+       i += int64_t{blockDim.x} * kPack) {
+    const FloatPack<kPack> v = LoadPack<kPack>(x + i);
+    GPU_UNROLL
+    for (int k = 0; k < kPack; ++k) sum += double{v.v[k]};
+  }
   sum = BlockSum(sum, part);
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
@@ -113,22 +117,14 @@ __global__ void AddAllPiecesKernel(const double* partial, int64_t pieces, float*
   *out = static_cast<float>(sum);
 }
 
-__global__ void __launch_bounds__(kGpuThreads)
-    BroadcastKernel(float alpha, const float* s, float beta, float* out, int64_t n) {
-  const float value = alpha * *s;
-  const int64_t step = int64_t{gridDim.x} * blockDim.x;
-  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step) {
-    out[i] = beta == 0.0f ? value : beta * out[i] + value;
-  }
-}
-
 template <bool kDot>
 absl::Status RowSums(Context& ctx, const char* name, const Tensor& a, const float* b, float beta,
                      const Tensor& out) {
   if (out.size() == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, name, RowSumsKernel<kDot>, GpuBlocks(a.dim(0), kGpuThreads / kWarp),
-                      kGpuThreads, 0, a.data<float>(), b, out.data<float>(), a.dim(0), a.dim(1),
-                      beta);
+  const bool by_four = RowsMoveByFour(a.dim(1), {a.raw(), b});
+  return LaunchKernel(ctx, name, by_four ? RowSumsKernel<kDot, 4> : RowSumsKernel<kDot, 1>,
+                      GpuBlocks(a.dim(0), kGpuThreads / kWarp), kGpuThreads, 0, a.data<float>(), b,
+                      out.data<float>(), a.dim(0), a.dim(1), beta);
 }
 
 }  // namespace
@@ -151,9 +147,7 @@ absl::Status MultiplyAddGpu(Context& ctx, const Tensor& a, const Tensor& b, cons
 }
 
 absl::Status FillGpu(Context& ctx, float value, const Tensor& out) {
-  if (out.size() == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, "Fill", FillKernel, GpuBlocks(out.size(), kGpuThreads), kGpuThreads, 0,
-                      value, out.data<float>(), out.size());
+  return FillWith(ctx, "Fill", value, nullptr, 0.0f, out);
 }
 
 absl::Status AddRowVectorGpu(Context& ctx, const Tensor& x, const Tensor& v, const Tensor& out) {
@@ -164,17 +158,8 @@ absl::Status ScaleRowsGpu(Context& ctx, const Tensor& x, const Tensor& s, const 
 }
 
 absl::Status SumRowsGpu(Context& ctx, const Tensor& x, float beta, const Tensor& out) {
-  const int64_t n = x.dim(0), d = x.dim(1);
-  if (d == 0) return absl::OkStatus();
-  // At least one piece, so that no rows give zeros.
-  const int64_t pieces = std::max<int64_t>(NumChunks(n, kReduceRows), 1);
-  PAGODA_ASSIGN_OR_RETURN(const Tensor partial, ctx.Empty({pieces, d}));
-  const unsigned columns = static_cast<unsigned>((d + kGpuThreads - 1) / kGpuThreads);
-  PAGODA_RETURN_IF_ERROR(LaunchKernel(ctx, "SumRows", SumPiecesKernel,
-                                      dim3(columns, static_cast<unsigned>(pieces)), kGpuThreads, 0,
-                                      x.data<float>(), partial.data<float>(), n, d, kReduceRows));
-  return LaunchKernel(ctx, "SumRows", AddPiecesKernel, columns, kGpuThreads, 0,
-                      partial.data<float>(), out.data<float>(), pieces, d, beta);
+  return SumMatrixColumnsOnGpu(ctx, "SumRows", x.data<float>(), x.dim(0), x.dim(1), beta,
+                               out.data<float>());
 }
 absl::Status SumColumnsGpu(Context& ctx, const Tensor& x, float beta, const Tensor& out) {
   return RowSums<false>(ctx, "SumColumns", x, nullptr, beta, out);
@@ -191,18 +176,18 @@ absl::Status SumAllGpu(Context& ctx, const Tensor& x, const Tensor& out) {
                           ctx.Empty({std::max<int64_t>(pieces, 1)}, DType::kI64));
   auto* const sums = static_cast<double*>(partial.raw());
   if (pieces > 0) {
-    PAGODA_RETURN_IF_ERROR(LaunchKernel(ctx, "SumAll", SumAllPiecesKernel,
-                                        static_cast<unsigned>(pieces), kGpuThreads, 0,
-                                        x.data<float>(), sums, x.size(), kPiece));
+    // A pack may not reach past the end.
+    const bool by_four = RowsMoveByFour(x.size(), {x.raw()});
+    PAGODA_RETURN_IF_ERROR(LaunchKernel(
+        ctx, "SumAll", by_four ? SumAllPiecesKernel<4> : SumAllPiecesKernel<1>,
+        static_cast<unsigned>(pieces), kGpuThreads, 0, x.data<float>(), sums, x.size(), kPiece));
   }
   return LaunchKernel(ctx, "SumAll", AddAllPiecesKernel, 1, 1, 0, sums, pieces, out.data<float>());
 }
 
 absl::Status BroadcastScalarGpu(Context& ctx, float alpha, const Tensor& s, float beta,
                                 const Tensor& out) {
-  if (out.size() == 0) return absl::OkStatus();
-  return LaunchKernel(ctx, "BroadcastScalar", BroadcastKernel, GpuBlocks(out.size(), kGpuThreads),
-                      kGpuThreads, 0, alpha, s.data<float>(), beta, out.data<float>(), out.size());
+  return FillWith(ctx, "BroadcastScalar", alpha, s.data<float>(), beta, out);
 }
 
 }  // namespace pagoda

@@ -78,6 +78,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
   absl::Status Checked(cudaError_t error, const char* kernel) override {
     const char* const before = last_kernel_;
     last_kernel_ = kernel;
+#if defined(PAGODA_GPU_EMULATED)
+    gpu::emulation::NoteKernel(kernel);
+#endif
     if (error == cudaSuccess) return absl::OkStatus();
     // A launch refused is this kernel's; what a kernel did shows later.
     const bool refused = error == cudaErrorInvalidConfiguration || error == cudaErrorInvalidValue;

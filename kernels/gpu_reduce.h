@@ -22,6 +22,14 @@ __device__ inline T WarpSum(T value) {
   return value;
 }
 
+// The same over each `group` neighbouring lanes; a power of two.
+__device__ inline float GroupSum(float value, unsigned group) {
+  for (unsigned lanes = group / 2; lanes > 0; lanes /= 2) {
+    value += __shfl_xor_sync(kAllLanes, value, static_cast<int>(lanes));
+  }
+  return value;
+}
+
 template <typename T>
 __device__ inline T WarpMax(T value) {
   GPU_UNROLL

@@ -117,10 +117,17 @@ struct ParameterTerms {
   const float* mean;
   const float* inv_std;
   int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, float (&values)[2]) const {
-    const float slope = dy[i * d + j];
-    values[0] = slope * ((x[i * d + j] - mean[i]) * inv_std[i]);
-    values[1] = slope;
+  template <int kPack>
+  __device__ void operator()(int64_t i, int64_t j, float (&values)[2][kPack]) const {
+    const FloatPack<kPack> v = LoadPack<kPack>(x + i * d + j);
+    const FloatPack<kPack> slope = LoadPack<kPack>(dy + i * d + j);
+    const float row_mean = mean[i];
+    const float row_inv_std = inv_std[i];
+    GPU_UNROLL
+    for (int c = 0; c < kPack; ++c) {
+      values[0][c] = slope.v[c] * ((v.v[c] - row_mean) * row_inv_std);
+      values[1][c] = slope.v[c];
+    }
   }
 };
 struct AddParameters {
@@ -175,6 +182,7 @@ absl::Status LayerNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& g
   }
   if (dgamma.absent() && dbeta.absent()) return absl::OkStatus();
   return SumColumnsOnGpu<2, float>(ctx, "LayerNormBackward", rows.n, rows.d,
+                                   RowsMoveByFour(rows.d, {rows.x, rows.dy}),
                                    ParameterTerms{rows.x, rows.dy, rows.mean, rows.inv_std, rows.d},
                                    AddParameters{dgamma.data<float>(), dbeta.data<float>()});
 }

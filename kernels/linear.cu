@@ -52,21 +52,6 @@ __global__ void __launch_bounds__(kGpuThreads)
   }
 }
 
-struct RowTerms {
-  const float* dz;
-  int64_t d;
-  __device__ void operator()(int64_t i, int64_t j, float (&values)[1]) const {
-    values[0] = dz[i * d + j];
-  }
-};
-struct AddBias {
-  float* dbias;
-  float beta;
-  __device__ void operator()(int64_t j, const float (&sums)[1]) const {
-    dbias[j] = beta == 0.0f ? sums[0] : beta * dbias[j] + sums[0];
-  }
-};
-
 // Calls body.operator()<f>() for the activations that can be fused.
 template <typename Body>
 absl::Status WithFused(Activation f, const Body& body) {
@@ -136,9 +121,9 @@ absl::Status LinearBackwardGpu(Context& ctx, const Tensor& x, const Tensor& w, c
     PAGODA_RETURN_IF_ERROR(Slope(ctx, activation, y, dy, dz));
   }
   if (!gradients.dbias.absent()) {
-    PAGODA_RETURN_IF_ERROR(
-        (SumColumnsOnGpu<1, float>(ctx, "LinearBackward", n, out, RowTerms{dz.data<float>(), out},
-                                   AddBias{gradients.dbias.data<float>(), gradients.beta_dbias})));
+    PAGODA_RETURN_IF_ERROR(SumMatrixColumnsOnGpu(ctx, "LinearBackward", dz.data<float>(), n, out,
+                                                 gradients.beta_dbias,
+                                                 gradients.dbias.data<float>()));
   }
   PAGODA_ASSIGN_OR_RETURN(const Tensor slope, ForProductOnGpu(ctx, dz));
   GpuStream::Product product;

@@ -1,7 +1,10 @@
 #include "kernels/gpu_emulation/device_memory.h"
 
+#include <signal.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,7 +15,6 @@
 namespace gpu::emulation {
 namespace {
 
-constexpr size_t kReserved = size_t{16} << 30;  // Addresses, not memory.
 constexpr size_t kPage = 4096;
 constexpr size_t kStep = 256;  // cudaMalloc's alignment.
 
@@ -124,8 +126,8 @@ bool DeviceMemory::FreePinned(void* at) {
 }
 
 DeviceMemory::Space DeviceMemory::SpaceOf(const void* at, size_t bytes) {
+  if (!InRange(at)) return Space::kHost;
   const auto* const begin = static_cast<const char*>(at);
-  if (begin < base_ || begin >= base_ + kReserved) return Space::kHost;
   std::lock_guard<std::mutex> lock(mutex_);
   return Holds(live_, begin, bytes) ? Space::kDevice : Space::kOutside;
 }
@@ -133,6 +135,42 @@ DeviceMemory::Space DeviceMemory::SpaceOf(const void* at, size_t bytes) {
 bool DeviceMemory::IsPinned(const void* at) {
   std::lock_guard<std::mutex> lock(mutex_);
   return Holds(pinned_, static_cast<const char*>(at), 0);
+}
+
+namespace {
+
+std::atomic<const char*> last_kernel{"none"};
+
+void Say(const char* text) {
+  (void)!::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+// Only what a signal handler may do.
+void OnSegmentationFault(int, siginfo_t* info, void*) {
+  if (DeviceMemory::Get().InRange(info->si_addr)) {
+    Say("emulated GPU: host code touched device memory; the last kernel launched: ");
+    Say(last_kernel.load());
+    Say("\n");
+  }
+  // Back at the instruction, it dies as it would have.
+  ::signal(SIGSEGV, SIG_DFL);
+}
+
+}  // namespace
+
+void NoteKernel(const char* name) {
+  last_kernel.store(name);
+}
+
+void ReportHostAccess() {
+  (void)DeviceMemory::Get();
+  struct sigaction now = {};
+  if (::sigaction(SIGSEGV, nullptr, &now) != 0) return;
+  if ((now.sa_flags & SA_SIGINFO) != 0 || now.sa_handler != SIG_DFL) return;
+  struct sigaction report = {};
+  report.sa_sigaction = OnSegmentationFault;
+  report.sa_flags = SA_SIGINFO;
+  (void)::sigaction(SIGSEGV, &report, nullptr);
 }
 
 }  // namespace gpu::emulation

@@ -21,6 +21,7 @@ class DeviceMemory {
   // Where [at, at + bytes) is; kOutside: in the device's range, but not in one allocation.
   Space SpaceOf(const void* at, size_t bytes);
   bool IsPinned(const void* at);
+  bool InRange(const void* at) const { return at >= base_ && at < base_ + kReserved; }
 
   // While one lives, the memory can be read and written. They nest.
   class Access {
@@ -32,6 +33,8 @@ class DeviceMemory {
   };
 
  private:
+  static constexpr size_t kReserved = size_t{16} << 30;  // Addresses, not memory.
+
   DeviceMemory();
   void Open();
   void Close();
@@ -46,5 +49,9 @@ class DeviceMemory {
   std::multimap<size_t, char*> free_;   // By whole size.
   std::map<const char*, size_t> pinned_;
 };
+
+// From now on a SIGSEGV of host code in device memory says so, with the kernel noted last,
+// before the process dies of it. Leaves another handler, say a sanitizer's, in place.
+void ReportHostAccess();
 
 }  // namespace gpu::emulation

@@ -185,6 +185,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
+  gpu::emulation::ReportHostAccess();
   return device == 0 ? cudaSuccess : Fail(cudaErrorInvalidValue, "there is one emulated device");
 }
 cudaError_t cudaGetLastError() {

@@ -98,6 +98,9 @@ namespace gpu::emulation {
 // Of this host thread's last error; "" when there was none.
 std::string LastErrorText();
 
+// `name`, which must stay, is of a kernel or copy that was just launched.
+void NoteKernel(const char* name);
+
 cudaError_t CheckLaunch(dim3 grid, dim3 block, size_t shared_bytes);
 bool CheckPointerArgument(const void* pointer, int index);
 void Enqueue(Stream* stream, std::function<void()> work);

@@ -90,7 +90,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
                                             ErrorText(error)));
   }
 
-  bool is_gpu() const override { return true; }
+  bool is_gpu() const override {
+    return true;
+  }
 
   absl::Status CopyRows(const RowsCopy& copy) override {
     if (copy.rows == 0 || copy.row_bytes == 0) return absl::OkStatus();
@@ -118,19 +120,21 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
   absl::Status Multiply(const Product& product) override {
     const float alpha = 1.0f;
     const cudaDataType_t type = product.operands == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
-    if (product.m == 0 || product.n == 0) return absl::OkStatus();
+    if (product.m == 0 || product.n == 0 || product.batches == 0) return absl::OkStatus();
     // cuBLAS is column-major: it sees every matrix transposed, and c' = b' a'.
-    const cublasStatus_t status =
-        cublasGemmEx(blas_, product.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-                     product.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(product.n),
-                     static_cast<int>(product.m), static_cast<int>(product.k), &alpha, product.b,
-                     type, static_cast<int>(product.b_stride), product.a, type,
-                     static_cast<int>(product.a_stride), &product.beta, product.c, CUDA_R_32F,
-                     static_cast<int>(product.c_stride), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    last_kernel_ = "cublasGemmEx";
+    const cublasStatus_t status = cublasGemmStridedBatchedEx(
+        blas_, product.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
+        product.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(product.n),
+        static_cast<int>(product.m), static_cast<int>(product.k), &alpha, product.b, type,
+        static_cast<int>(product.b_stride), product.k * product.n, product.a, type,
+        static_cast<int>(product.a_stride), product.m * product.k, &product.beta, product.c,
+        CUDA_R_32F, static_cast<int>(product.c_stride), product.m * product.n,
+        static_cast<int>(product.batches), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    last_kernel_ = "cublasGemmStridedBatchedEx";
     if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("GPU ", device_.index, ": cublasGemmEx of ", product.m,
-                                            " x ", product.k, " by ", product.k, " x ", product.n,
+    return absl::InternalError(absl::StrCat("GPU ", device_.index, ": ", last_kernel_, " of ",
+                                            product.batches, " times ", product.m, " x ", product.k,
+                                            " by ", product.k, " x ", product.n,
                                             " failed with status ", static_cast<int>(status)));
   }
 

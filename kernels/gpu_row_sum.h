@@ -27,6 +27,20 @@ namespace pagoda {
 
 inline constexpr int64_t kLongSum = 256;
 
+// Which of the segments [offsets[s], offsets[s + 1]) holds i, by bisection. REQUIRES: one does.
+__device__ inline int64_t SegmentOf(const int32_t* offsets, int64_t num_segments, int64_t i) {
+  int64_t low = 0, high = num_segments;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (offsets[middle] <= i) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 namespace gpu_row_sum {
 
 template <typename Terms>

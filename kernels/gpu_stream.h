@@ -36,6 +36,7 @@ class GpuStream : public Allocator {
     float* c = nullptr;
     int64_t c_stride = 0;
     float beta = 0.0f;
+    int64_t batches = 1;  // Matrices one after another in a, b and c.
   };
   virtual absl::Status Multiply(const Product& product) = 0;
 };

@@ -8,4 +8,7 @@ namespace pagoda {
 absl::Status MatMulGpu(Context& ctx, const Tensor& a, const Tensor& b, const MatMulArgs& args,
                        const Tensor& out);
 
+absl::Status BatchMatMulGpu(Context& ctx, const Tensor& a, const Tensor& b, const MatMulArgs& args,
+                            const Tensor& out);
+
 }  // namespace pagoda

@@ -35,24 +35,13 @@ struct SegmentGradientTerms {
   int64_t num_segments;
   int64_t d;
   SegmentPooling pooling;
-  // The last segment that begins at or before i and is not empty.
-  __device__ int64_t SegmentOf(int64_t i) const {
-    int64_t low = 0, high = num_segments;
-    while (high - low > 1) {
-      const int64_t middle = (low + high) / 2;
-      if (offsets[middle] <= i) {
-        low = middle;
-      } else {
-        high = middle;
-      }
-    }
-    return low;
-  }
   __device__ int64_t begin(int64_t i) const { return i; }
   __device__ int64_t end(int64_t i) const { return i + 1; }
-  __device__ const float* row(int64_t i) const { return dout + SegmentOf(i) * d; }
+  __device__ const float* row(int64_t i) const {
+    return dout + SegmentOf(offsets, num_segments, i) * d;
+  }
   __device__ float scale(int64_t i) const {
-    const int64_t s = SegmentOf(i);
+    const int64_t s = SegmentOf(offsets, num_segments, i);
     return ScaleOf(pooling, offsets[s + 1] - offsets[s]);
   }
   __device__ float factor(int64_t) const { return 1.0f; }

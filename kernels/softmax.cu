@@ -14,6 +14,7 @@ struct Rows {
   const float* y;
   const float* dy;
   const int32_t* targets;  // Null: no cross-entropy.
+  const int32_t* counts;   // Null: all of a row.
   const float* weights;    // Null: ones.
   const float* dloss;
   float* loss;
@@ -21,14 +22,16 @@ struct Rows {
   int64_t n, m;
 };
 
-// out = softmax(x); log sum exp(x) in every lane.
+// out = softmax of the first `count` of x, then zeros; log sum exp of them in every lane.
 template <int kPack>
-__device__ inline float SoftmaxRow(const float* x, int64_t m, float* out, int lane) {
+__device__ inline float SoftmaxRow(const float* x, int64_t count, int64_t m, float* out, int lane) {
   float greatest = -INFINITY;
   for (int64_t j = int64_t{lane} * kPack; j < m; j += int64_t{kWarp} * kPack) {
     const FloatPack<kPack> v = LoadPack<kPack>(x + j);
     GPU_UNROLL
-    for (int k = 0; k < kPack; ++k) greatest = v.v[k] > greatest ? v.v[k] : greatest;
+    for (int k = 0; k < kPack; ++k) {
+      greatest = j + k < count && v.v[k] > greatest ? v.v[k] : greatest;
+    }
   }
   greatest = WarpMax(greatest);
   float sum = 0.0f;
@@ -37,14 +40,14 @@ __device__ inline float SoftmaxRow(const float* x, int64_t m, float* out, int la
     FloatPack<kPack> e;
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) {
-      e.v[k] = expf(v.v[k] - greatest);
+      e.v[k] = j + k < count ? expf(v.v[k] - greatest) : 0.0f;
       sum += e.v[k];
     }
     // In place: a lane writes what it alone has read.
     StorePack(e, out + j);
   }
   sum = WarpSum(sum);
-  const float inverse = 1.0f / sum;
+  const float inverse = count > 0 ? 1.0f / sum : 0.0f;
   for (int64_t j = int64_t{lane} * kPack; j < m; j += int64_t{kWarp} * kPack) {
     FloatPack<kPack> e = LoadPack<kPack>(out + j);
     GPU_UNROLL
@@ -58,7 +61,8 @@ template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) SoftmaxKernel(const Rows r) {
   ForWarpRows(r.n, [&](int64_t i, int lane) {
     const float* const x = r.x + i * r.m;
-    const float log_sum = SoftmaxRow<kPack>(x, r.m, r.out + i * r.m, lane);
+    const int64_t count = r.counts == nullptr ? r.m : min(int64_t{r.counts[i]}, r.m);
+    const float log_sum = SoftmaxRow<kPack>(x, count, r.m, r.out + i * r.m, lane);
     if (r.targets == nullptr || lane != 0) return;
     const int32_t target = r.targets[i];
     const float weight = r.weights == nullptr ? 1.0f : r.weights[i];
@@ -130,6 +134,18 @@ absl::Status SoftmaxForwardGpu(Context& ctx, const Tensor& x, const Tensor& y) {
   rows.m = x.dim(1);
   const bool by_four = RowsMoveByFour(rows.m, {rows.x, rows.out});
   return Launch(ctx, "SoftmaxForward", by_four ? SoftmaxKernel<4> : SoftmaxKernel<1>, rows);
+}
+
+absl::Status MaskedSoftmaxForwardGpu(Context& ctx, const Tensor& x, const Tensor& counts,
+                                     const Tensor& y) {
+  Rows rows = {};
+  rows.x = x.data<float>();
+  rows.counts = counts.data<int32_t>();
+  rows.out = y.data<float>();
+  rows.n = x.dim(0);
+  rows.m = x.dim(1);
+  const bool by_four = RowsMoveByFour(rows.m, {rows.x, rows.out});
+  return Launch(ctx, "MaskedSoftmaxForward", by_four ? SoftmaxKernel<4> : SoftmaxKernel<1>, rows);
 }
 
 absl::Status SoftmaxBackwardGpu(Context& ctx, const Tensor& y, const Tensor& dy, const Tensor& dx) {

@@ -2,6 +2,7 @@
 // exponentials are about as costly as moving the row.
 #include "kernels/softmax.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -20,6 +21,7 @@ struct Operands {
   const float* y = nullptr;
   const float* dy = nullptr;
   const int32_t* targets = nullptr;
+  const int32_t* counts = nullptr;
   const float* weights = nullptr;  // Null: all 1.
   const float* dloss = nullptr;
   float* loss = nullptr;
@@ -44,6 +46,17 @@ PAGODA_INLINE void SoftmaxRows(const Operands& o, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) SoftmaxRow<kLanes>(o.x + i * o.m, o.m, o.out + i * o.m);
 }
 PAGODA_VECTOR_VERSIONS(SoftmaxRows, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void MaskedSoftmaxRows(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t count = std::min<int64_t>(o.counts[i], o.m);
+    float* out = o.out + i * o.m;
+    if (count > 0) SoftmaxRow<kLanes>(o.x + i * o.m, count, out);
+    for (int64_t j = std::max<int64_t>(count, 0); j < o.m; ++j) out[j] = 0.0f;
+  }
+}
+PAGODA_VECTOR_VERSIONS(MaskedSoftmaxRows, Operands)
 
 template <int kLanes>
 PAGODA_INLINE void SoftmaxSlopeRows(const Operands& o, int64_t begin, int64_t end) {
@@ -108,6 +121,22 @@ absl::Status SoftmaxForward(Context& ctx, const Tensor& x, const Tensor& y) {
   if (!check.Rank("x", x, 2).Has("y", y, x.shape()).ok()) return check.status();
   PAGODA_ON_GPU(ctx, SoftmaxForwardGpu(ctx, x, y));
   return RunRows(ctx, RunSoftmaxRows, {.m = x.dim(1), .x = x.data<float>(), .out = y.data<float>()},
+                 x.dim(0));
+}
+
+absl::Status MaskedSoftmaxForward(Context& ctx, const Tensor& x, const Tensor& counts,
+                                  const Tensor& y) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "MaskedSoftmaxForward");
+  if (!check.Rank("x", x, 2).ok()) return check.status();
+  check.Has("counts", counts, {x.dim(0)}, DType::kI32).Has("y", y, x.shape());
+  if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, MaskedSoftmaxForwardGpu(ctx, x, counts, y));
+  return RunRows(ctx, RunMaskedSoftmaxRows,
+                 {.m = x.dim(1),
+                  .x = x.data<float>(),
+                  .counts = counts.data<int32_t>(),
+                  .out = y.data<float>()},
                  x.dim(0));
 }
 

@@ -6,6 +6,8 @@
 namespace pagoda {
 
 absl::Status SoftmaxForwardGpu(Context& ctx, const Tensor& x, const Tensor& y);
+absl::Status MaskedSoftmaxForwardGpu(Context& ctx, const Tensor& x, const Tensor& counts,
+                                     const Tensor& y);
 absl::Status SoftmaxBackwardGpu(Context& ctx, const Tensor& y, const Tensor& dy, const Tensor& dx);
 absl::Status SoftmaxCrossEntropyForwardGpu(Context& ctx, const Tensor& x, const Tensor& targets,
                                            const Tensor& weights, const Tensor& loss,

@@ -380,3 +380,22 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a_operation
   return cudaPeekAtLastError() == cudaSuccess ? CUBLAS_STATUS_SUCCESS
                                               : CUBLAS_STATUS_EXECUTION_FAILED;
 }
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t a_operation,
+                                          cublasOperation_t b_operation, int m, int n, int k,
+                                          const void* alpha, const void* a, cudaDataType_t a_type,
+                                          int a_stride, long long a_step, const void* b,
+                                          cudaDataType_t b_type, int b_stride, long long b_step,
+                                          const void* beta, void* c, cudaDataType_t c_type,
+                                          int c_stride, long long c_step, int batches,
+                                          cublasComputeType_t compute, cublasGemmAlgo_t algorithm) {
+  const long long bytes = a_type == CUDA_R_32F ? 4 : 2;
+  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+  for (long long i = 0; i < batches && status == CUBLAS_STATUS_SUCCESS; ++i) {
+    status =
+        cublasGemmEx(handle, a_operation, b_operation, m, n, k, alpha,
+                     static_cast<const char*>(a) + i * a_step * bytes, a_type, a_stride,
+                     static_cast<const char*>(b) + i * b_step * bytes, b_type, b_stride, beta,
+                     static_cast<char*>(c) + i * c_step * 4, c_type, c_stride, compute, algorithm);
+  }
+  return status;
+}

@@ -92,6 +92,14 @@ cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a_operation
                             cudaDataType_t b_type, int b_stride, const void* beta, void* c,
                             cudaDataType_t c_type, int c_stride, cublasComputeType_t compute,
                             cublasGemmAlgo_t algorithm);
+cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t a_operation,
+                                          cublasOperation_t b_operation, int m, int n, int k,
+                                          const void* alpha, const void* a, cudaDataType_t a_type,
+                                          int a_stride, long long a_step, const void* b,
+                                          cudaDataType_t b_type, int b_stride, long long b_step,
+                                          const void* beta, void* c, cudaDataType_t c_type,
+                                          int c_stride, long long c_step, int batches,
+                                          cublasComputeType_t compute, cublasGemmAlgo_t algorithm);
 
 namespace gpu::emulation {
 

@@ -66,15 +66,19 @@ struct TakeVariance {
   }
 };
 
-// y = (x - mean) * (gamma * inv_std) + beta; inv_std from `variance` where that is given.
+__global__ void __launch_bounds__(kGpuThreads)
+    InverseStdKernel(const float* variance, double epsilon, float* inv_std, int64_t d) {
+  const int64_t j = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (j < d) inv_std[j] = static_cast<float>(1.0 / sqrt(double{variance[j]} + epsilon));
+}
+
+// y = (x - mean) * (gamma * inv_std) + beta.
 struct Outputs {
   const float* x;
   const float* gamma;
   const float* beta;
   const float* mean;
   const float* inv_std;
-  const float* variance;
-  double epsilon;
   float* y;
   int64_t n, d;
   unsigned group;
@@ -83,13 +87,13 @@ template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) OutputKernel(const Outputs o) {
   ForRowPacks<kPack>(o.n, o.d, o.group, [&](int64_t i, int64_t j) {
     FloatPack<kPack> v = LoadPack<kPack>(o.x + i * o.d + j);
+    const FloatPack<kPack> mean = LoadPack<kPack>(o.mean + j);
+    const FloatPack<kPack> inv_std = LoadPack<kPack>(o.inv_std + j);
+    const FloatPack<kPack> gamma = LoadPack<kPack>(o.gamma + j);
+    const FloatPack<kPack> beta = LoadPack<kPack>(o.beta + j);
     GPU_UNROLL
     for (int k = 0; k < kPack; ++k) {
-      const float inv_std =
-          o.variance == nullptr
-              ? o.inv_std[j + k]
-              : static_cast<float>(1.0 / sqrt(double{o.variance[j + k]} + o.epsilon));
-      v.v[k] = (v.v[k] - o.mean[j + k]) * (o.gamma[j + k] * inv_std) + o.beta[j + k];
+      v.v[k] = (v.v[k] - mean.v[k]) * (gamma.v[k] * inv_std.v[k]) + beta.v[k];
     }
     StorePack(v, o.y + i * o.d + j);
   });
@@ -160,7 +164,8 @@ __global__ void __launch_bounds__(kGpuThreads) InputGradientKernel(const InputGr
 
 absl::Status WriteOutput(Context& ctx, const char* name, Outputs outputs) {
   if (outputs.n * outputs.d == 0) return absl::OkStatus();
-  const bool by_four = RowsMoveByFour(outputs.d, {outputs.x, outputs.y});
+  const bool by_four = RowsMoveByFour(outputs.d, {outputs.x, outputs.gamma, outputs.beta,
+                                                  outputs.mean, outputs.inv_std, outputs.y});
   outputs.group = RowGroup(outputs.d / (by_four ? 4 : 1), kGpuThreads);
   return LaunchKernel(ctx, name, by_four ? OutputKernel<4> : OutputKernel<1>,
                       GpuBlocks(outputs.n, kGpuThreads / outputs.group), kGpuThreads, 0, outputs);
@@ -187,17 +192,24 @@ absl::Status BatchNormTrainGpu(Context& ctx, const Tensor& x, const Tensor& gamm
   return WriteOutput(
       ctx, "BatchNormTrain",
       {x.data<float>(), gamma.data<float>(), beta.data<float>(), saved_mean.data<float>(),
-       saved_inv_std.data<float>(), nullptr, 0.0, y.data<float>(), n, d, 1});
+       saved_inv_std.data<float>(), y.data<float>(), n, d, 1});
 }
 
 absl::Status BatchNormInferGpu(Context& ctx, const Tensor& x, const Tensor& gamma,
                                const Tensor& beta, const BatchNormArgs& args,
                                const Tensor& running_mean, const Tensor& running_var,
                                const Tensor& y) {
-  return WriteOutput(ctx, "BatchNormInfer",
-                     {x.data<float>(), gamma.data<float>(), beta.data<float>(),
-                      running_mean.data<float>(), nullptr, running_var.data<float>(),
-                      double{args.epsilon}, y.data<float>(), x.dim(0), x.dim(1), 1});
+  const int64_t d = x.dim(1);
+  if (x.size() == 0) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const Tensor inv_std, ctx.Empty({d}));
+  PAGODA_RETURN_IF_ERROR(LaunchKernel(ctx, "BatchNormInfer", InverseStdKernel,
+                                      static_cast<unsigned>((d + kGpuThreads - 1) / kGpuThreads),
+                                      kGpuThreads, 0, running_var.data<float>(),
+                                      double{args.epsilon}, inv_std.data<float>(), d));
+  return WriteOutput(
+      ctx, "BatchNormInfer",
+      {x.data<float>(), gamma.data<float>(), beta.data<float>(), running_mean.data<float>(),
+       inv_std.data<float>(), y.data<float>(), x.dim(0), d, 1});
 }
 
 absl::Status BatchNormBackwardGpu(Context& ctx, const Tensor& x, const Tensor& gamma,

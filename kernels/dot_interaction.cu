@@ -85,6 +85,7 @@ __global__ void __launch_bounds__(kThreads) DotBackwardKernel(const DotArguments
       const int64_t row = q / packs;
       const int64_t c = (q - static_cast<uint32_t>(row) * packs) * kPack;
       FloatPack<kPack> sum = {};
+      GPU_UNROLL_BY_TWO
       for (int64_t b = 0; b < a.f; ++b) {
         if (b == row) continue;
         const float slope = b < row ? t[PairsBefore(row) + b] : t[PairsBefore(b) + row];

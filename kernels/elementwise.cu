@@ -83,6 +83,7 @@ __global__ void __launch_bounds__(kGpuThreads)
     if constexpr (kDot) {
       sum = RowDot<kPack>(a + i * d, b + i * d, d, lane);
     } else {
+      GPU_UNROLL_BY_TWO
       for (int64_t j = int64_t{lane} * kPack; j < d; j += int64_t{kWarp} * kPack) {
         const FloatPack<kPack> v = LoadPack<kPack>(a + i * d + j);
         GPU_UNROLL

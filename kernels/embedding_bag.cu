@@ -3,6 +3,7 @@
 // bytes each, and 4 to 20 of indices. Sums are in order (gpu_row_sum.h).
 #include "kernels/embedding_bag_gpu.h"
 
+#include "kernels/gpu_math.h"
 #include "kernels/gpu_row_sum.h"
 
 namespace pagoda {
@@ -10,8 +11,7 @@ namespace {
 
 __device__ inline float PoolingScale(int32_t pooling, int64_t count) {
   if (pooling == 0 || count <= 1) return 1.0f;
-  const float n = static_cast<float>(count);
-  return pooling == 1 ? 1.0f / n : 1.0f / sqrtf(n);
+  return pooling == 1 ? MeanScale(count) : SqrtNScale(count);
 }
 
 // A segment and its place in the output.
@@ -126,8 +126,8 @@ absl::Status GatherRowsGpu(Context& ctx, const Tensor& rows, const Tensor& inver
                            const Tensor& out) {
   const GatherTerms terms = {rows.data<float>(), inverse.data<int32_t>(), out.data<float>(),
                              rows.dim(1)};
-  return SumRowsOnGpu(ctx, "GatherRows", terms, inverse.dim(0), rows.dim(1), 0.0f,
-                      RowsMoveByFour(rows.dim(1), {terms.rows, terms.to}), false);
+  return SumFewRowsOnGpu(ctx, "GatherRows", terms, inverse.dim(0), rows.dim(1), 0.0f,
+                         RowsMoveByFour(rows.dim(1), {terms.rows, terms.to}));
 }
 
 absl::Status GatherRowsBackwardGpu(Context& ctx, const Tensor& dout,

@@ -12,6 +12,9 @@
 //   GPU_DYNAMIC_SHARED(float, buffer);      extern __shared__ float buffer[]
 //   gpu::Launch(kernel, grid, block, shared_bytes, stream, arguments...)
 //
+// GPU_UNROLL unrolls a loop of constant length; GPU_UNROLL_BY_TWO a long one, which nvcc would
+// by four, and then spill registers.
+//
 // Rules for kernels: no block waits for another; no float atomics (results must not
 // depend on timing); shuffles and votes name every lane that takes part; 64-bit index
 // arithmetic for whatever is multiplied by a row's width.
@@ -31,6 +34,7 @@
 
 #if defined(__CUDACC__)
 #define GPU_UNROLL _Pragma("unroll")
+#define GPU_UNROLL_BY_TWO _Pragma("unroll 2")
 #define GPU_SHARED(type, name, dims) __shared__ type name dims
 #define GPU_DYNAMIC_SHARED(type, name)                                \
   extern __shared__ __align__(16) unsigned char gpu_dynamic_shared[]; \

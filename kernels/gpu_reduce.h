@@ -44,6 +44,7 @@ __device__ inline T WarpMax(T value) {
 template <int kPack>
 __device__ inline float RowDot(const float* p, const float* q, int64_t d, int lane) {
   float sum = 0.0f;
+  GPU_UNROLL_BY_TWO
   for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{kWarp} * kPack) {
     const FloatPack<kPack> u = LoadPack<kPack>(p + c);
     const FloatPack<kPack> v = LoadPack<kPack>(q + c);

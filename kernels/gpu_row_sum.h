@@ -57,6 +57,7 @@ template <int kPack, typename Terms>
 __device__ inline FloatPack<kPack> SumColumns(const Terms& terms, int64_t begin, int64_t end,
                                               int64_t c) {
   FloatPack<kPack> sum = {};
+  GPU_UNROLL_BY_TWO
   for (int64_t i = begin; i < end; ++i) {
     const FloatPack<kPack> row = LoadPack<kPack>(terms.row(i) + c);
     const float scale = terms.scale(i);
@@ -74,7 +75,7 @@ __device__ inline FloatPack<kPack> Times(FloatPack<kPack> pack, float factor) {
 }
 
 template <int kPack, typename Terms>
-__global__ void __launch_bounds__(kGpuThreads) ShortSumsKernel(const Sums<Terms> a) {
+__global__ void __launch_bounds__(kGpuThreads, 4) ShortSumsKernel(const Sums<Terms> a) {
   const int64_t groups = int64_t{gridDim.x} * (blockDim.x / a.group);
   const int lane = static_cast<int>(threadIdx.x) % a.group;
   for (int64_t s = int64_t{blockIdx.x} * (blockDim.x / a.group) + threadIdx.x / a.group;
@@ -92,7 +93,7 @@ __global__ void __launch_bounds__(kGpuThreads) ShortSumsKernel(const Sums<Terms>
 
 // Shared memory: a pack for each thread.
 template <int kPack, typename Terms>
-__global__ void __launch_bounds__(kGpuThreads) LongSumsKernel(const Sums<Terms> a) {
+__global__ void __launch_bounds__(kGpuThreads, 4) LongSumsKernel(const Sums<Terms> a) {
   GPU_SHARED(float, part, [kGpuThreads][kPack]);
   const int groups = kGpuThreads / a.group;
   const int lane = static_cast<int>(threadIdx.x) % a.group;
@@ -125,19 +126,27 @@ __global__ void __launch_bounds__(kGpuThreads) LongSumsKernel(const Sums<Terms> 
 
 }  // namespace gpu_row_sum
 
-// `by_four`: see RowsMoveByFour. `long_sums`: whether any may be of more than kLongSum rows.
+// Sums of at most kLongSum rows. `by_four`: see RowsMoveByFour.
+template <typename Terms>
+absl::Status SumFewRowsOnGpu(Context& ctx, const char* name, const Terms& terms, int64_t count,
+                             int64_t width, float beta, bool by_four) {
+  if (count == 0 || width == 0) return absl::OkStatus();
+  const int group = static_cast<int>(RowGroup(by_four ? width / 4 : width, kWarp));
+  const gpu_row_sum::Sums<Terms> sums = {terms, count, width, group, beta};
+  const auto kernel =
+      by_four ? gpu_row_sum::ShortSumsKernel<4, Terms> : gpu_row_sum::ShortSumsKernel<1, Terms>;
+  return LaunchKernel(ctx, name, kernel, GpuBlocks(count, kGpuThreads / group), kGpuThreads, 0,
+                      sums);
+}
+
+// `long_sums`: whether any may be of more than kLongSum rows.
 template <typename Terms>
 absl::Status SumRowsOnGpu(Context& ctx, const char* name, const Terms& terms, int64_t count,
                           int64_t width, float beta, bool by_four, bool long_sums) {
-  if (count == 0 || width == 0) return absl::OkStatus();
-  const int64_t packs = by_four ? width / 4 : width;
-  const int group = static_cast<int>(RowGroup(packs, kWarp));
+  PAGODA_RETURN_IF_ERROR(SumFewRowsOnGpu(ctx, name, terms, count, width, beta, by_four));
+  if (count == 0 || width == 0 || !long_sums) return absl::OkStatus();
+  const int group = static_cast<int>(RowGroup(by_four ? width / 4 : width, kWarp));
   const gpu_row_sum::Sums<Terms> sums = {terms, count, width, group, beta};
-  const unsigned blocks = GpuBlocks(count, kGpuThreads / group);
-  const auto short_sums =
-      by_four ? gpu_row_sum::ShortSumsKernel<4, Terms> : gpu_row_sum::ShortSumsKernel<1, Terms>;
-  PAGODA_RETURN_IF_ERROR(LaunchKernel(ctx, name, short_sums, blocks, kGpuThreads, 0, sums));
-  if (!long_sums) return absl::OkStatus();
   constexpr int64_t kLongBlocks = 1024;  // They look at `count` lengths, and most do nothing.
   const auto kernel =
       by_four ? gpu_row_sum::LongSumsKernel<4, Terms> : gpu_row_sum::LongSumsKernel<1, Terms>;

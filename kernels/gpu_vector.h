@@ -59,6 +59,7 @@ __device__ inline void ForRowPacks(int64_t n, int64_t d, unsigned group, const B
   const unsigned lane = threadIdx.x & (group - 1);
   for (int64_t i = int64_t{blockIdx.x} * rows + threadIdx.x / group; i < n;
        i += int64_t{gridDim.x} * rows) {
+    GPU_UNROLL_BY_TWO
     for (int64_t c = int64_t{lane} * kPack; c < d; c += int64_t{group} * kPack) body(i, c);
   }
 }

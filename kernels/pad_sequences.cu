@@ -54,16 +54,16 @@ absl::Status PadSequencesGpu(Context& ctx, const Tensor& ragged, const Tensor& o
                              const Tensor& padded) {
   const PadTerms terms = {ragged.data<float>(), offsets.data<int32_t>(), padded.data<float>(),
                           static_cast<uint32_t>(padded.dim(1)), padded.dim(2)};
-  return SumRowsOnGpu(ctx, "PadSequences", terms, padded.dim(0) * padded.dim(1), padded.dim(2),
-                      beta, RowsMoveByFour(padded.dim(2), {terms.ragged, terms.padded}), false);
+  return SumFewRowsOnGpu(ctx, "PadSequences", terms, padded.dim(0) * padded.dim(1), padded.dim(2),
+                         beta, RowsMoveByFour(padded.dim(2), {terms.ragged, terms.padded}));
 }
 
 absl::Status UnpadSequencesGpu(Context& ctx, const Tensor& padded, const Tensor& offsets,
                                float beta, const Tensor& ragged) {
   const UnpadTerms terms = {padded.data<float>(), offsets.data<int32_t>(), ragged.data<float>(),
                             padded.dim(0),        padded.dim(1),           padded.dim(2)};
-  return SumRowsOnGpu(ctx, "UnpadSequences", terms, ragged.dim(0), ragged.dim(1), beta,
-                      RowsMoveByFour(ragged.dim(1), {terms.padded, terms.ragged}), false);
+  return SumFewRowsOnGpu(ctx, "UnpadSequences", terms, ragged.dim(0), ragged.dim(1), beta,
+                         RowsMoveByFour(ragged.dim(1), {terms.padded, terms.ragged}));
 }
 
 }  // namespace pagoda

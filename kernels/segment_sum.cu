@@ -2,6 +2,7 @@
 // a row by bisection of the offsets, which stay in L2.
 #include "kernels/segment_sum_gpu.h"
 
+#include "kernels/gpu_math.h"
 #include "kernels/gpu_row_sum.h"
 
 namespace pagoda {
@@ -9,8 +10,7 @@ namespace {
 
 __device__ inline float ScaleOf(SegmentPooling pooling, int64_t count) {
   if (pooling == SegmentPooling::kSum || count <= 1) return 1.0f;
-  const float n = static_cast<float>(count);
-  return pooling == SegmentPooling::kMean ? 1.0f / n : 1.0f / sqrtf(n);
+  return pooling == SegmentPooling::kMean ? MeanScale(count) : SqrtNScale(count);
 }
 
 struct SegmentTerms {
@@ -63,8 +63,8 @@ absl::Status SegmentSumBackwardGpu(Context& ctx, const Tensor& dout, const Tenso
   const SegmentGradientTerms terms = {dout.data<float>(), offsets.data<int32_t>(),
                                       dx.data<float>(),   dout.dim(0),
                                       dx.dim(1),          pooling};
-  return SumRowsOnGpu(ctx, "SegmentSumBackward", terms, dx.dim(0), dx.dim(1), beta,
-                      RowsMoveByFour(dx.dim(1), {terms.dout, terms.dx}), false);
+  return SumFewRowsOnGpu(ctx, "SegmentSumBackward", terms, dx.dim(0), dx.dim(1), beta,
+                         RowsMoveByFour(dx.dim(1), {terms.dout, terms.dx}));
 }
 
 }  // namespace pagoda

@@ -23,6 +23,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define GPU_UNROLL
+#define GPU_UNROLL_BY_TWO
 
 // ---- built-in variables -----------------------------------------------------------
 #define threadIdx (::gpu::emulation::current->thread_index)
@@ -175,8 +176,12 @@ template <typename T>
 T __ldg(const T* at) {
   return *at;
 }
+// Estimates, as on the device: off by a unit in the last place.
 inline float rsqrtf(float x) {
-  return 1.0f / std::sqrt(x);
+  return std::nextafter(1.0f / std::sqrt(x), 0.0f);
+}
+inline float __fdividef(float x, float y) {
+  return std::nextafter(x / y, 0.0f);
 }
 inline int __popc(unsigned x) {
   return __builtin_popcount(x);

@@ -36,6 +36,7 @@ NOT_WIDE = {
     "AddPiecesKernel": "a partial sum for each 16,384 elements",
     "AddAllPiecesKernel": "a partial sum for each 16,384 elements",
     "CountStepKernel": "one number",
+    "InverseStdKernel": "one number a column",
     "EstimateKernel": "buckets anywhere, a few thousand of them",
     "WriteKernel": "buckets anywhere, a few thousand of them",
 }

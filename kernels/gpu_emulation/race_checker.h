@@ -68,6 +68,17 @@ class RaceChecker {
     stacks_[1].clear();
   }
 
+  // Ends threads that will not return, as the host.
+  void EndAll() {
+    for (const std::vector<void*>& identities : identities_) {
+      for (void* const identity : identities) {
+        __tsan_switch_to_fiber(identity, kWithoutOrder);
+        ThreadEnds();
+      }
+    }
+    SwitchToHost();
+  }
+
   void SwitchTo(unsigned thread) {
     __tsan_switch_to_fiber(identities_[parity_][thread], kWithoutOrder);
   }
@@ -119,6 +130,7 @@ class RaceChecker {
   void BeginBlock(unsigned) {}
   std::vector<Fiber*>& stacks() { return stacks_; }
   void DropStacks() {}
+  void EndAll() {}
   void SwitchTo(unsigned) {}
   void SwitchToHost() {}
   void ThreadBegins() {}

@@ -85,10 +85,12 @@ inline std::vector<float> RunOnGpu(const std::function<std::vector<float>(TestDe
 #if defined(PAGODA_GPU_EMULATED)
   using gpu::emulation::Schedule;
   const gpu::emulation::Settings before = gpu::emulation::settings();
-  for (const gpu::emulation::Settings& settings :
-       {gpu::emulation::Settings{Schedule::kReverse, 1, true},
-        gpu::emulation::Settings{Schedule::kRandom, 1, false},
-        gpu::emulation::Settings{Schedule::kRandom, 2, true}}) {
+  std::vector<gpu::emulation::Settings> schedules = {{Schedule::kRandom, 2, true}};
+#if !defined(__SANITIZE_THREAD__)  // It sees races under any schedule, and takes its time.
+  schedules.push_back({Schedule::kReverse, 1, true});
+  schedules.push_back({Schedule::kRandom, 1, false});
+#endif
+  for (const gpu::emulation::Settings& settings : schedules) {
     gpu::emulation::settings() = settings;
     INFO("schedule " << static_cast<int>(settings.schedule) << ", seed " << settings.seed);
     TestDevice device;

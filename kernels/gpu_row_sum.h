@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kGpuThreads, 4) LongSumsKernel(const Sums<Term
     const int64_t end = a.terms.end(s);
     if (end - begin <= kLongSum) continue;
     const int64_t piece = (end - begin + groups - 1) / groups;
-    const int64_t first = min(begin + piece * group, end);
+    const int64_t first = begin + piece * group;  // The last groups may have nothing.
     const int64_t last = min(first + piece, end);
     for (int64_t step = 0; step < a.width; step += int64_t{a.group} * kPack) {
       const int64_t c = step + int64_t{lane} * kPack;
@@ -150,7 +150,7 @@ absl::Status SumRowsOnGpu(Context& ctx, const char* name, const Terms& terms, in
   constexpr int64_t kLongBlocks = 1024;  // They look at `count` lengths, and most do nothing.
   const auto kernel =
       by_four ? gpu_row_sum::LongSumsKernel<4, Terms> : gpu_row_sum::LongSumsKernel<1, Terms>;
-  return LaunchKernel(ctx, name, kernel, static_cast<unsigned>(std::min(count, kLongBlocks)),
+  return LaunchKernel(ctx, name, kernel, GpuBlocks(std::min(count, kLongBlocks), 1),
                       kGpuThreads, 0, sums);
 }
 

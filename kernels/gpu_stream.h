@@ -47,7 +47,11 @@ inline constexpr int kGpuThreads = 256;
 // Blocks for `count` pieces of work, `per_block` to a block, that are gone through in
 // grid strides. At most so many that each block is worth its start.
 inline unsigned GpuBlocks(int64_t count, int64_t per_block) {
+#if defined(PAGODA_GPU_EMULATED)
+  constexpr int64_t kMost = 7;  // So that blocks go round more than once in tests, too.
+#else
   constexpr int64_t kMost = 4096;  // A few waves on the largest devices.
+#endif
   return static_cast<unsigned>(std::clamp<int64_t>((count + per_block - 1) / per_block, 1, kMost));
 }
 

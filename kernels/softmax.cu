@@ -61,7 +61,7 @@ template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads) SoftmaxKernel(const Rows r) {
   ForWarpRows(r.n, [&](int64_t i, int lane) {
     const float* const x = r.x + i * r.m;
-    const int64_t count = r.counts == nullptr ? r.m : min(int64_t{r.counts[i]}, r.m);
+    const int64_t count = r.counts == nullptr ? r.m : r.counts[i];
     const float log_sum = SoftmaxRow<kPack>(x, count, r.m, r.out + i * r.m, lane);
     if (r.targets == nullptr || lane != 0) return;
     const int32_t target = r.targets[i];

@@ -118,6 +118,11 @@ TEST_CASE("MatMul in bf16 is the product of the rounded operands, whatever the C
                  device.Upload<float>({3.0f}, {1, 1}), {}, out)
               .ok());
   REQUIRE(device.Download(out)[0] == 3.0f);
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  REQUIRE(MatMul(*device.ctx, device.Upload<float>({inf}, {1, 1}),
+                 device.Upload<float>({3.0f}, {1, 1}), {}, out)
+              .ok());
+  REQUIRE(device.Download(out)[0] == inf);
 }
 
 TEST_CASE("MatMul refuses operands that do not fit") {

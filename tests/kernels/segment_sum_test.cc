@@ -67,6 +67,12 @@ void CheckSegments(const std::vector<int32_t>& offsets, int64_t d, SegmentPoolin
   RequireNear(dx, want);
 }
 
+TEST_CASE("Segments around the length from which a GPU gives them a block of threads") {
+  for (const int64_t d : {1, 4, 130}) {
+    CheckSegments({0, 255, 511, 768, 768, 2000}, d, SegmentPooling::kSum);  // 255, 256, 257, ...
+  }
+}
+
 TEST_CASE("segment sum pools every row size") {
   const int64_t d = GENERATE(1, 3, 8, 13, 16, 32, 33, 64, 65);
   const SegmentPooling pooling =

@@ -2,7 +2,6 @@
 
 #include <rocksdb/db.h>
 #include <rocksdb/sst_file_writer.h>
-#include <rocksdb/utilities/checkpoint.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -17,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "embedding_store/rocks_checkpoint.h"
 #include "embedding_store/rocks_file_system.h"
 #include "embedding_store/rocks_options.h"
 #include "embedding_store/row_filter.h"
@@ -151,7 +151,10 @@ class RocksTierImpl final : public RocksTier {
   absl::Status ScanStates(uint32_t begin, uint32_t end, const VisitState& visit) override;
   absl::StatusOr<std::unique_ptr<RunWriter>> NewRun() override;
   absl::Status Compact() override;
-  absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(const std::string& directory) override;
+  absl::StatusOr<std::map<std::string, uint64_t>> Checkpoint(
+      const std::string& directory) override {
+    return CheckpointRocks(db_.get(), fs_, directory);
+  }
   int64_t bytes_on_disk() const override {
     uint64_t bytes = 0;
     db_->GetIntProperty(rocksdb::DB::Properties::kTotalSstFilesSize, &bytes);
@@ -524,34 +527,6 @@ absl::Status RocksTierImpl::AddRuns(const Runs& runs, const RocksMeta& meta) {
   std::lock_guard<std::mutex> lock(mutex_);
   meta_ = meta;
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::map<std::string, uint64_t>> RocksTierImpl::Checkpoint(
-    const std::string& directory) {
-  rocksdb::Checkpoint* raw = nullptr;
-  PAGODA_RETURN_IF_ERROR(
-      FromRocks(rocksdb::Checkpoint::Create(db_.get(), &raw), "preparing a checkpoint"));
-  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
-  // Files of before and after, because a merge may finish in between.
-  std::vector<rocksdb::LiveFileMetaData> files;
-  db_->GetLiveFilesMetaData(&files);
-  PAGODA_RETURN_IF_ERROR(FromRocks(checkpoint->CreateCheckpoint(directory),
-                                   absl::StrCat("making the checkpoint ", directory)));
-  std::vector<rocksdb::LiveFileMetaData> later;
-  db_->GetLiveFilesMetaData(&later);
-  files.insert(files.end(), later.begin(), later.end());
-  std::map<std::string, uint64_t> checksums;
-  for (const rocksdb::LiveFileMetaData& file : files) {
-    if (file.file_checksum_func_name != kRocksChecksumName ||
-        file.file_checksum.size() != sizeof(uint64_t)) {
-      continue;
-    }
-    uint64_t checksum = 0;
-    std::memcpy(&checksum, file.file_checksum.data(), sizeof(checksum));
-    const size_t slash = file.name.find_first_not_of('/');
-    checksums[file.name.substr(slash == std::string::npos ? 0 : slash)] = checksum;
-  }
-  return checksums;
 }
 
 }  // namespace

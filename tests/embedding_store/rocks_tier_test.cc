@@ -203,6 +203,57 @@ TEST_CASE("a checkpoint is whole, and its checksums are those of its files") {
   CHECK(copy->meta().flushed_sequence == 6);
 }
 
+TEST_CASE("a checkpoint is not made over another") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  REQUIRE(tier->Checkpoint(scratch / "copy").ok());
+  CHECK(absl::IsAlreadyExists(tier->Checkpoint(scratch / "copy").status()));
+}
+
+TEST_CASE("checkpoints are of one moment while runs come, merge and are removed") {
+  ScratchDirectory scratch;
+  auto tier = OpenTier(Options(scratch));
+  WriteRun(*tier, SomeRows(1, ""), 1);
+  std::atomic<uint64_t> written{1};
+  std::atomic<bool> stop{false}, failed{false};
+  // Run n has rows 0 .. n - 1, so that a copy's rows tell which run is its last.
+  std::thread writer([&] {
+    for (uint64_t n = 2; !stop; ++n) {
+      auto run = tier->NewRun();
+      const Rows rows = SomeRows(static_cast<int>(n), "");
+      bool good = run.ok();
+      for (const auto& [key, value] : rows) good = good && (*run)->Add(key, value).ok();
+      if (!good || !(*run)->Commit({n, n + 1, {n, 0}}).ok()) failed = true;
+      written = n;
+    }
+  });
+  std::thread remover([&] {
+    while (!stop) tier->RemoveReplaced();
+  });
+  for (int i = 0; i < 40; ++i) {
+    const uint64_t before = written;
+    const auto made = tier->Checkpoint(scratch / "copy");
+    INFO(made.status());
+    CHECK(made.ok());
+    if (!made.ok()) break;
+    RocksTierOptions options = Options(scratch, /*create=*/false);
+    options.directory = scratch / "copy";
+    options.read_only = true;
+    {
+      auto copy = OpenTier(options);
+      const uint64_t last = copy->meta().flushed_sequence;
+      CAPTURE(i, before, last);
+      CHECK(last >= before);
+      CHECK(AllRows(*copy) == SomeRows(static_cast<int>(last), ""));
+    }
+    std::filesystem::remove_all(scratch / "copy");
+  }
+  stop = true;
+  writer.join();
+  remover.join();
+  CHECK_FALSE(failed);
+}
+
 TEST_CASE("a changed byte in a row file is DATA_LOSS, never a wrong row") {
   ScratchDirectory scratch;
   const Rows rows = SomeRows(3000, "value");

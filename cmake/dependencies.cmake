@@ -39,3 +39,15 @@ if(PAGODA_CUDA STREQUAL "AUTO" OR PAGODA_CUDA STREQUAL "ON")
   endif()
 endif()
 message(STATUS "pagoda: CUDA toolkit ${PAGODA_HAVE_CUDA}")
+
+# NCCL: beside the toolkit, or from its own package; without it GPUs' gradients go by way of
+# the host.
+set(PAGODA_HAVE_NCCL OFF)
+if(PAGODA_HAVE_CUDA)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(PAGODA_HAVE_NCCL ON)
+  endif()
+  message(STATUS "pagoda: NCCL ${PAGODA_HAVE_NCCL}")
+endif()

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 #include "deploy/commands.h"
 #include "kernels/gpu_device.h"
+#include "worker/allreduce_nccl.h"
 
 namespace pagoda {
 namespace {
@@ -69,6 +70,10 @@ absl::StatusOr<int> RunDoctor() {
   if (!gpu.driver.empty()) Line("driver", gpu.driver);
   for (size_t i = 0; i < gpu.devices.size(); ++i) {
     Line(absl::StrCat("gpu ", i).c_str(), gpu.devices[i]);
+  }
+  const std::string nccl = NcclVersion();
+  if (gpu.kernels != "none" && gpu.kernels != "emulated") {
+    Line("nccl", nccl.empty() ? "not in this build: gradients go by way of the host" : nccl);
   }
   if (gpu.problem.empty()) {
     std::printf("nothing is wrong\n");

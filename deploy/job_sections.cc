@@ -330,6 +330,22 @@ JobKeys KeysOfTrain(TrainerOptions& options, StageOptions& stage) {
       .Check([](const OptionValue& value) {
         return ParseDevice(std::get<std::string>(value)).status();
       });
+  keys.AddCustom({"device_memory_mb", int64_t{0}, "MiB",
+                  "Budget of a GPU's memory for this worker; 0: what the GPU has."},
+                 [&options](const OptionValue& value) {
+                   options.device_memory_bytes = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 24);
+  keys.AddCustom({"device_cache_mb", int64_t{0}, "MiB",
+                  "A GPU's memory for rows that batches keep asking for, of device_memory_mb; with "
+                  "several workers in async mode only. 0: none."},
+                 [&options](const OptionValue& value) {
+                   options.device_cache_bytes = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 24);
+  keys.Add("device_cache_age_steps", &options.device_cache_age_steps, "steps",
+           "async: a row in that cache is read again after so many steps.")
+      .Between(1, kMaxRows);
   keys.AddCustom({"dtype", std::string("f32"), "", "Numbers of the dense part's products."},
                  [&options](const OptionValue& value) {
                    options.compute_dtype =

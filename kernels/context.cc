@@ -269,40 +269,35 @@ class FakeAllocator : public Allocator {
   std::shared_ptr<FakeArena> arena_;
 };
 
-void CopyBlock(const RowBlock& block) {
-  if (block.from_stride == block.width && block.to_stride == block.width) {
-    std::copy_n(block.from, block.rows * block.width, block.to);
+void CopyOnHost(const RowsCopy& copy) {
+  if (copy.rows * copy.row_bytes == 0) return;
+  if (copy.from_pitch == copy.row_bytes && copy.to_pitch == copy.row_bytes) {
+    std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.rows * copy.row_bytes));
     return;
   }
-  for (int64_t i = 0; i < block.rows; ++i) {
-    std::copy_n(block.from + i * block.from_stride, block.width, block.to + i * block.to_stride);
+  for (int64_t i = 0; i < copy.rows; ++i) {
+    std::memcpy(copy.to + i * copy.to_pitch, copy.from + i * copy.from_pitch,
+                static_cast<size_t>(copy.row_bytes));
   }
 }
 
 // In pieces that are worth a thread's while.
-void CopyBlocks(ThreadPool& pool, std::span<const RowBlock> blocks) {
-  constexpr int64_t kPieceElements = 16384;
-  std::vector<RowBlock> pieces;
-  for (const RowBlock& block : blocks) {
-    const int64_t step = std::max<int64_t>(kPieceElements / std::max<int64_t>(block.width, 1), 1);
-    for (int64_t begin = 0; begin < block.rows; begin += step) {
-      RowBlock piece = block;
-      piece.from += begin * block.from_stride;
-      piece.to += begin * block.to_stride;
-      piece.rows = std::min(step, block.rows - begin);
+void CopyOnPool(ThreadPool& pool, std::span<const RowsCopy> copies) {
+  constexpr int64_t kPieceBytes = 65536;
+  std::vector<RowsCopy> pieces;
+  for (const RowsCopy& copy : copies) {
+    if (copy.rows * copy.row_bytes == 0) continue;
+    const int64_t step = std::max<int64_t>(kPieceBytes / copy.row_bytes, 1);
+    for (int64_t begin = 0; begin < copy.rows; begin += step) {
+      RowsCopy piece = copy;
+      piece.from += begin * copy.from_pitch;
+      piece.to += begin * copy.to_pitch;
+      piece.rows = std::min(step, copy.rows - begin);
       pieces.push_back(piece);
     }
   }
   pool.ParallelFor(static_cast<int64_t>(pieces.size()),
-                   [&](int64_t i) { CopyBlock(pieces[static_cast<size_t>(i)]); });
-}
-
-absl::Status CheckRowsTensor(const char* what, const Tensor& rows, Device device) {
-  if (rows.rank() == 2 && rows.dtype() == DType::kF32 && rows.device() == device) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(what, ": a tensor ", ShapeString(rows.shape()),
-                                                 " is not f32 [rows, width] on this device"));
+                   [&](int64_t i) { CopyOnHost(pieces[static_cast<size_t>(i)]); });
 }
 
 // Bytes of a tensor, or INVALID_ARGUMENT for a shape that none can have.
@@ -330,12 +325,46 @@ absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
 
 }  // namespace
 
+RowsCopy WholeToDevice(const void* host, const Tensor& to) {
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(host);
+  copy.to = static_cast<char*>(to.raw());
+  copy.row_bytes = copy.from_pitch = copy.to_pitch = to.size() * SizeOf(to.dtype());
+  copy.rows = 1;
+  copy.to_device = true;
+  return copy;
+}
+
+RowsCopy WholeToHost(const Tensor& from, void* host) {
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(from.raw());
+  copy.to = static_cast<char*>(host);
+  copy.row_bytes = copy.from_pitch = copy.to_pitch = from.size() * SizeOf(from.dtype());
+  copy.rows = 1;
+  return copy;
+}
+
+RowsCopy RowsToDevice(const float* host, int64_t host_stride, const Tensor& to) {
+  PAGODA_CHECK(to.rank() == 2 && to.dtype() == DType::kF32 && host_stride >= to.dim(1));
+  RowsCopy copy = WholeToDevice(host, to);
+  copy.rows = to.dim(0);
+  copy.row_bytes = copy.to_pitch = to.dim(1) * 4;
+  copy.from_pitch = host_stride * 4;
+  return copy;
+}
+
+RowsCopy RowsToHost(const Tensor& from, float* host, int64_t host_stride) {
+  PAGODA_CHECK(from.rank() == 2 && from.dtype() == DType::kF32 && host_stride >= from.dim(1));
+  RowsCopy copy = WholeToHost(from, host);
+  copy.rows = from.dim(0);
+  copy.row_bytes = copy.from_pitch = from.dim(1) * 4;
+  copy.to_pitch = host_stride * 4;
+  return copy;
+}
+
 absl::Status Allocator::CopyRows(const RowsCopy& copy) {
   BeginAccess();
-  for (int64_t row = 0; row < copy.rows; ++row) {
-    std::memcpy(copy.to + row * copy.to_pitch, copy.from + row * copy.from_pitch,
-                static_cast<size_t>(copy.row_bytes));
-  }
+  CopyOnHost(copy);
   EndAccess();
   return absl::OkStatus();
 }
@@ -347,7 +376,8 @@ absl::Status Allocator::Zero(void* at, int64_t bytes) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool) {
+absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool,
+                                                          int64_t gpu_memory_bytes) {
   PAGODA_CHECK(pool != nullptr);
   switch (device.kind) {
     case DeviceKind::kCpu:
@@ -362,7 +392,7 @@ absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPo
     case DeviceKind::kEmulated:
     case DeviceKind::kCuda: break;
   }
-  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu, CreateGpuAllocator(device));
+  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu, CreateGpuAllocator(device, {gpu_memory_bytes}));
   return std::unique_ptr<Context>(new Context(device, pool, std::move(gpu)));
 }
 
@@ -386,13 +416,7 @@ absl::Status Context::CopyFromHost(const void* host, int64_t size_bytes, const T
                                                    " of ", bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  RowsCopy copy;
-  copy.from = static_cast<const char*>(host);
-  copy.to = static_cast<char*>(to.raw());
-  copy.from_pitch = copy.to_pitch = copy.row_bytes = bytes;
-  copy.rows = 1;
-  copy.to_device = true;
-  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(WholeToDevice(host, to)));
   return allocator_->Synchronize();
 }
 
@@ -404,56 +428,18 @@ absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_by
                                                    " bytes into ", size_bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  RowsCopy copy;
-  copy.from = static_cast<const char*>(from.raw());
-  copy.to = static_cast<char*>(host);
-  copy.from_pitch = copy.to_pitch = copy.row_bytes = bytes;
-  copy.rows = 1;
-  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(WholeToHost(from, host)));
   return allocator_->Synchronize();
 }
 
-absl::Status Context::CopyAll(std::span<const RowBlock> blocks, bool to_device) {
+absl::Status Context::Copy(std::span<const RowsCopy> copies) {
   if (!on_gpu()) {
-    CopyBlocks(*pool_, blocks);
+    KernelScope scope(*this);
+    CopyOnPool(*pool_, copies);
     return absl::OkStatus();
   }
-  for (const RowBlock& block : blocks) {
-    RowsCopy copy;
-    copy.from = reinterpret_cast<const char*>(block.from);
-    copy.from_pitch = block.from_stride * 4;
-    copy.to = reinterpret_cast<char*>(block.to);
-    copy.to_pitch = block.to_stride * 4;
-    copy.row_bytes = block.width * 4;
-    copy.rows = block.rows;
-    copy.to_device = to_device;
-    PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
-  }
+  for (const RowsCopy& copy : copies) PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
   return allocator_->Synchronize();
-}
-
-absl::Status Context::CopyRowsFromHost(std::span<const RowsFromHost> copies) {
-  KernelScope scope(*this);
-  std::vector<RowBlock> blocks;
-  for (const RowsFromHost& copy : copies) {
-    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsFromHost", copy.to, device_));
-    const int64_t width = copy.to.dim(1);
-    blocks.push_back(
-        {copy.host, copy.host_stride, copy.to.data<float>(), width, copy.to.dim(0), width});
-  }
-  return CopyAll(blocks, true);
-}
-
-absl::Status Context::CopyRowsToHost(std::span<const RowsToHost> copies) {
-  KernelScope scope(*this);
-  std::vector<RowBlock> blocks;
-  for (const RowsToHost& copy : copies) {
-    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsToHost", copy.from, device_));
-    const int64_t width = copy.from.dim(1);
-    blocks.push_back(
-        {copy.from.data<float>(), width, copy.host, copy.host_stride, copy.from.dim(0), width});
-  }
-  return CopyAll(blocks, false);
 }
 
 }  // namespace pagoda

@@ -31,7 +31,7 @@
 
 namespace pagoda {
 
-// Rows of bytes to move between a device and the host.
+// Rows of bytes to move between a device and the host; both sides may have gaps in between.
 struct RowsCopy {
   const char* from = nullptr;
   int64_t from_pitch = 0;  // Bytes between rows.
@@ -41,6 +41,13 @@ struct RowsCopy {
   int64_t rows = 0;
   bool to_device = false;
 };
+
+// All of a tensor.
+RowsCopy WholeToDevice(const void* host, const Tensor& to);
+RowsCopy WholeToHost(const Tensor& from, void* host);
+// A tensor f32 [rows, width] and rows on the host, `host_stride` >= width elements apart.
+RowsCopy RowsToDevice(const float* host, int64_t host_stride, const Tensor& to);
+RowsCopy RowsToHost(const Tensor& from, float* host, int64_t host_stride);
 
 // Memory of one device. Implementations: context.cc (CPU, fake), gpu_device.cc.
 class Allocator {
@@ -62,33 +69,14 @@ class Allocator {
   virtual absl::Status Synchronize() { return absl::OkStatus(); }
 };
 
-// Rows of a tensor and their place on the host, for Context::CopyRows*.
-struct RowsFromHost {
-  const float* host = nullptr;
-  int64_t host_stride = 0;  // Elements between rows.
-  Tensor to;                // f32 [rows, width]
-};
-struct RowsToHost {
-  Tensor from;  // f32 [rows, width]
-  float* host = nullptr;
-  int64_t host_stride = 0;
-};
-
-// A block of rows to move; rows of both sides may have gaps in between.
-struct RowBlock {
-  const float* from;
-  int64_t from_stride;
-  float* to;
-  int64_t to_stride;
-  int64_t rows;
-  int64_t width;
-};
-
 class Context {
  public:
-  // `pool` must outlive the context; results do not depend on its size.
+  // `pool` must outlive the context; results do not depend on its size. A GPU's tensors
+  // together take at most `gpu_memory_bytes`; 0: what the device has.
   //   UNIMPLEMENTED  this build has no such device
-  static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool);
+  //   others         CreateGpuAllocator's
+  static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool,
+                                                         int64_t gpu_memory_bytes = 0);
 
   Device device() const { return device_; }
   bool on_gpu() const { return allocator_->is_gpu(); }
@@ -111,11 +99,8 @@ class Context {
   absl::Status CopyFromHost(const void* host, int64_t size_bytes, const Tensor& to);
   absl::Status CopyToHost(const Tensor& from, void* host, int64_t size_bytes);
 
-  // The same for many blocks of rows at once, on the pool. REQUIRES: host memory is
-  // large enough, and host_stride >= width.
-  //   INVALID_ARGUMENT  a tensor is not f32 [rows, width], or not of this device
-  absl::Status CopyRowsFromHost(std::span<const RowsFromHost> copies);
-  absl::Status CopyRowsToHost(std::span<const RowsToHost> copies);
+  // The same for many blocks of rows at once, on the pool.
+  absl::Status Copy(std::span<const RowsCopy> copies);
 
   template <typename T>
   absl::StatusOr<Tensor> Upload(std::span<const T> host, Shape shape) {
@@ -126,8 +111,6 @@ class Context {
   }
 
  private:
-  absl::Status CopyAll(std::span<const RowBlock> blocks, bool to_device);
-
   Context(Device device, ThreadPool* pool, std::shared_ptr<Allocator> allocator)
       : device_(device), pool_(pool), allocator_(std::move(allocator)) {}
 

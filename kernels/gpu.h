@@ -22,11 +22,13 @@
 
 #if defined(PAGODA_GPU_EMULATED)
 
+#include "kernels/gpu_emulation/blas.h"
 #include "kernels/gpu_emulation/language.h"
 #include "kernels/gpu_emulation/runtime.h"
 
 #else
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 

@@ -1,10 +1,15 @@
 // Builds without GPU kernels.
+#include "kernels/copy_queue.h"
 #include "kernels/gpu_device.h"
 
 namespace pagoda {
 
 absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device, const GpuOptions&) {
   return absl::UnimplementedError("this build of Pagoda has no GPU kernels: use device = \"cpu\"");
+}
+
+absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context&) {
+  return absl::UnimplementedError("this build of Pagoda has no GPU kernels");
 }
 
 int CountGpus(DeviceKind) {

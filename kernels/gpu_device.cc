@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "kernels/gpu.h"
+#include "kernels/gpu_blas.h"
 #include "kernels/gpu_stream.h"
 
 namespace pagoda {
@@ -28,11 +29,26 @@ std::string ErrorText(cudaError_t error) {
   return text;
 }
 
+// The pool keeps what is freed: by default it goes back to the driver at each
+// synchronisation, and comes from it again.
+cudaError_t KeepFreedMemory([[maybe_unused]] int device) {
+#if defined(PAGODA_GPU_EMULATED)
+  return cudaSuccess;
+#else
+  cudaMemPool_t pool = nullptr;
+  const cudaError_t found = cudaDeviceGetDefaultMemPool(&pool, device);
+  if (found != cudaSuccess) return found;
+  uint64_t keep = UINT64_MAX;
+  return cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep);
+#endif
+}
+
 class GpuDevice final : public GpuStream, public std::enable_shared_from_this<GpuDevice> {
  public:
   GpuDevice(Device device, int64_t memory_bytes) : device_(device), memory_bytes_(memory_bytes) {}
   ~GpuDevice() override {
-    if (blas_ != nullptr) (void)cublasDestroy(blas_);
+    blas_.reset();
+    if (order_ != nullptr) (void)cudaEventDestroy(order_);
     if (stream_ != nullptr) (void)cudaStreamDestroy(stream_);
   }
 
@@ -40,14 +56,18 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     PAGODA_RETURN_IF_ERROR(Checked(cudaSetDevice(device_.index), "choosing the device"));
     PAGODA_RETURN_IF_ERROR(
         Checked(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"));
-    if (cublasCreate(&blas_) != CUBLAS_STATUS_SUCCESS ||
-        cublasSetStream(blas_, stream_) != CUBLAS_STATUS_SUCCESS) {
-      return absl::UnavailableError("cuBLAS could not be started");
-    }
-    return absl::OkStatus();
+    PAGODA_RETURN_IF_ERROR(
+        Checked(cudaEventCreateWithFlags(&order_, cudaEventDisableTiming), "creating an event"));
+    PAGODA_RETURN_IF_ERROR(Checked(KeepFreedMemory(device_.index), "setting up its memory"));
+    return blas_->Start(stream_);
   }
 
   absl::StatusOr<std::shared_ptr<Buffer>> Allocate(int64_t size_bytes) override {
+    return AllocateOn(nullptr, size_bytes);
+  }
+
+  absl::StatusOr<std::shared_ptr<Buffer>> AllocateOn(std::shared_ptr<GpuSideStream> side,
+                                                     int64_t size_bytes) override {
     PAGODA_CHECK(size_bytes >= 0);
     const int64_t used = used_bytes_.load();
     if (memory_bytes_ > 0 && used + size_bytes > memory_bytes_) {
@@ -56,8 +76,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
                        " bytes in use is more than the device memory budget of ", memory_bytes_));
     }
     auto buffer = std::make_shared<GpuBuffer>();
-    const cudaError_t allocated = cudaMallocAsync(
-        &buffer->bytes, static_cast<size_t>(std::max<int64_t>(size_bytes, 1)), stream_);
+    const cudaError_t allocated =
+        cudaMallocAsync(&buffer->bytes, static_cast<size_t>(std::max<int64_t>(size_bytes, 1)),
+                        side == nullptr ? stream_ : side->stream);
     if (allocated == cudaErrorMemoryAllocation) {
       (void)cudaGetLastError();
       buffer->bytes = nullptr;
@@ -65,12 +86,26 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
                                                        size_bytes, " bytes beside ", used,
                                                        " bytes in use"));
     }
+    if (allocated != cudaSuccess) buffer->bytes = nullptr;
     PAGODA_RETURN_IF_ERROR(Checked(allocated, "allocating a tensor"));
     used_bytes_ += size_bytes;
     buffer->size_bytes = size_bytes;
     buffer->device = device_;
     buffer->owner = shared_from_this();
+    buffer->side = std::move(side);
     return std::shared_ptr<Buffer>(std::move(buffer));
+  }
+
+  absl::StatusOr<std::shared_ptr<GpuSideStream>> MakeSideStream() override {
+    auto side = std::make_shared<GpuSideStream>(shared_from_this());
+    PAGODA_RETURN_IF_ERROR(Checked(
+        cudaStreamCreateWithFlags(&side->stream, cudaStreamNonBlocking), "creating a stream"));
+    return side;
+  }
+
+  absl::Status Order(cudaStream_t earlier, cudaStream_t later) override {
+    PAGODA_RETURN_IF_ERROR(Checked(cudaEventRecord(order_, earlier), "recording an event"));
+    return Checked(cudaStreamWaitEvent(later, order_, 0), "waiting for a stream");
   }
 
   cudaStream_t stream() const override { return stream_; }
@@ -94,13 +129,15 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     return true;
   }
 
-  absl::Status CopyRows(const RowsCopy& copy) override {
+  absl::Status CopyRows(const RowsCopy& copy) override { return CopyRowsOn(stream_, copy); }
+
+  absl::Status CopyRowsOn(cudaStream_t stream, const RowsCopy& copy) override {
     if (copy.rows == 0 || copy.row_bytes == 0) return absl::OkStatus();
     const cudaMemcpyKind kind = copy.to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
     return Checked(
         cudaMemcpy2DAsync(copy.to, static_cast<size_t>(copy.to_pitch), copy.from,
                           static_cast<size_t>(copy.from_pitch), static_cast<size_t>(copy.row_bytes),
-                          static_cast<size_t>(copy.rows), kind, stream_),
+                          static_cast<size_t>(copy.rows), kind, stream),
         "a copy");
   }
 
@@ -118,41 +155,39 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
   }
 
   absl::Status Multiply(const Product& product) override {
-    const float alpha = 1.0f;
-    const cudaDataType_t type = product.operands == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
-    if (product.m == 0 || product.n == 0 || product.batches == 0) return absl::OkStatus();
-    // cuBLAS is column-major: it sees every matrix transposed, and c' = b' a'.
-    const cublasStatus_t status = cublasGemmStridedBatchedEx(
-        blas_, product.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
-        product.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, static_cast<int>(product.n),
-        static_cast<int>(product.m), static_cast<int>(product.k), &alpha, product.b, type,
-        static_cast<int>(product.b_stride), product.k * product.n, product.a, type,
-        static_cast<int>(product.a_stride), product.m * product.k, &product.beta, product.c,
-        CUDA_R_32F, static_cast<int>(product.c_stride), product.m * product.n,
-        static_cast<int>(product.batches), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
-    last_kernel_ = "cublasGemmStridedBatchedEx";
-    if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
-    return absl::InternalError(absl::StrCat("GPU ", device_.index, ": ", last_kernel_, " of ",
-                                            product.batches, " times ", product.m, " x ", product.k,
-                                            " by ", product.k, " x ", product.n,
-                                            " failed with status ", static_cast<int>(status)));
+    last_kernel_ = "a product";
+    return WithDevice(blas_->Multiply(product));
+  }
+
+  absl::StatusOr<bool> MultiplyFused(const Product& product) override {
+    last_kernel_ = "a product";
+    absl::StatusOr<bool> done = blas_->MultiplyFused(product);
+    if (!done.ok()) return WithDevice(done.status());
+    return done;
   }
 
  private:
+  absl::Status WithDevice(const absl::Status& status) const {
+    return status.ok() ? status : WithContext(status, absl::StrCat("GPU ", device_.index));
+  }
+
   struct GpuBuffer : Buffer {
     ~GpuBuffer() override {
       if (bytes == nullptr) return;
-      (void)cudaFreeAsync(bytes, owner->stream_);
+      if (side != nullptr) owner->Order(owner->stream_, side->stream).IgnoreError();
+      (void)cudaFreeAsync(bytes, side == nullptr ? owner->stream_ : side->stream);
       owner->used_bytes_ -= size_bytes;
     }
     std::shared_ptr<GpuDevice> owner;  // Outlives the context with its last tensor.
+    std::shared_ptr<GpuSideStream> side;
   };
 
   const Device device_;
   const int64_t memory_bytes_;
   std::atomic<int64_t> used_bytes_{0};
   cudaStream_t stream_ = nullptr;
-  cublasHandle_t blas_ = nullptr;
+  cudaEvent_t order_ = nullptr;
+  std::unique_ptr<GpuBlas> blas_ = std::make_unique<GpuBlas>();
   const char* last_kernel_ = "the start";
 };
 

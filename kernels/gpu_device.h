@@ -2,7 +2,7 @@
 // Create is all there is, and refuses.
 //
 // Everything a context does goes to one stream, so that work runs in the order of the
-// calls. Memory comes from the driver's stream-ordered pool (cudaMallocAsync), which
+// calls; copies may go on beside it (copy_queue.h). Memory comes from the driver's stream-ordered pool (cudaMallocAsync), which
 // keeps what is freed, under a budget of bytes; the emulated device gives each tensor
 // memory of its own, so that sanitizers see its ends.
 //
@@ -32,6 +32,10 @@ struct GpuOptions {
 //   INVALID_ARGUMENT    there is no device of this index
 absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
                                                               const GpuOptions& options = {});
+
+class CopyQueue;
+// Of a GPU's context; see copy_queue.h.
+absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context& ctx);
 
 // How many devices of this kind the machine and this build have; 0 when in doubt.
 int CountGpus(DeviceKind kind);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -12,12 +13,35 @@
 
 namespace pagoda {
 
+// Another stream of the same GPU, for copies beside the context's work. Lives as long as a
+// tensor of it.
+struct GpuSideStream {
+  explicit GpuSideStream(std::shared_ptr<Allocator> device) : gpu(std::move(device)) {}
+  GpuSideStream(const GpuSideStream&) = delete;
+  GpuSideStream& operator=(const GpuSideStream&) = delete;
+  ~GpuSideStream() {
+    if (stream != nullptr) (void)cudaStreamDestroy(stream);
+  }
+  const std::shared_ptr<Allocator> gpu;
+  cudaStream_t stream = nullptr;
+};
+
 class GpuStream : public Allocator {
  public:
   //   REQUIRES: the context's device is kCuda or kEmulated.
   static GpuStream& Of(Context& ctx) { return static_cast<GpuStream&>(ctx.allocator()); }
 
   virtual cudaStream_t stream() const = 0;
+
+  //   UNAVAILABLE  the device gives none
+  virtual absl::StatusOr<std::shared_ptr<GpuSideStream>> MakeSideStream() = 0;
+  // Work given to `later` from now on waits for what `earlier` has been given so far.
+  virtual absl::Status Order(cudaStream_t earlier, cudaStream_t later) = 0;
+  // As Allocate, for memory that `side`'s work uses first. Freed when the work of both
+  // streams up to then is done.
+  virtual absl::StatusOr<std::shared_ptr<Buffer>> AllocateOn(std::shared_ptr<GpuSideStream> side,
+                                                             int64_t size_bytes) = 0;
+  virtual absl::Status CopyRowsOn(cudaStream_t stream, const RowsCopy& copy) = 0;
 
   // OK, or what went wrong, with the kernel's name; remembers the name.
   virtual absl::Status Checked(cudaError_t error, const char* kernel) = 0;
@@ -37,8 +61,15 @@ class GpuStream : public Allocator {
     int64_t c_stride = 0;
     float beta = 0.0f;
     int64_t batches = 1;  // Matrices one after another in a, b and c.
+
+    // For MultiplyFused, one of them, f32.
+    const float* bias = nullptr;  // [n], added to every row of c.
+    float* a_sums = nullptr;      // [m], becomes the sums of the rows of op(a).
   };
   virtual absl::Status Multiply(const Product& product) = 0;
+  // With `bias` or `a_sums`, in the same pass over memory. False, and nothing done, where
+  // the library cannot for these shapes and places.
+  virtual absl::StatusOr<bool> MultiplyFused(const Product& product) = 0;
 };
 
 // Threads of a block where nothing asks for another number.

@@ -1,7 +1,9 @@
-// Products by cuBLAS. Bias and activation are one pass over y after it (8 bytes an element),
-// dz = dy * f'(y) one before the backward products (12), and dbias a sum over its columns (4).
+// Products by cuBLAS. Bias and activation are one pass over y after it (8 bytes an element;
+// none for a bias alone), and dz = dy * f'(y) one before the backward products (12). dbias
+// comes with dw's product, or is a sum over dz's columns (4).
 #include "kernels/linear_gpu.h"
 
+#include "kernels/elementwise.h"
 #include "kernels/gpu_column_sum.h"
 #include "kernels/gpu_convert.h"
 #include "kernels/gpu_stream.h"
@@ -105,6 +107,12 @@ absl::Status LinearForwardGpu(Context& ctx, const Tensor& x, const Tensor& w, co
   product.operands = left.dtype();
   product.c = y.data<float>();
   product.c_stride = w.dim(0);
+  // Not with ReLU: cublasLt does not say what its own makes of a NaN, which must stay one.
+  if (activation == Activation::kNone && !bias.absent()) {
+    product.bias = bias.data<float>();
+    PAGODA_ASSIGN_OR_RETURN(const bool done, GpuStream::Of(ctx).MultiplyFused(product));
+    if (done) return absl::OkStatus();
+  }
   PAGODA_RETURN_IF_ERROR(GpuStream::Of(ctx).Multiply(product));
   return BiasActivation(ctx, activation, bias, y);
 }
@@ -119,11 +127,6 @@ absl::Status LinearBackwardGpu(Context& ctx, const Tensor& x, const Tensor& w, c
       PAGODA_ASSIGN_OR_RETURN(dz, ctx.Empty({n, out}));
     }
     PAGODA_RETURN_IF_ERROR(Slope(ctx, activation, y, dy, dz));
-  }
-  if (!gradients.dbias.absent()) {
-    PAGODA_RETURN_IF_ERROR(SumMatrixColumnsOnGpu(ctx, "LinearBackward", dz.data<float>(), n, out,
-                                                 gradients.beta_dbias,
-                                                 gradients.dbias.data<float>()));
   }
   PAGODA_ASSIGN_OR_RETURN(const Tensor slope, ForProductOnGpu(ctx, dz));
   GpuStream::Product product;
@@ -142,7 +145,12 @@ absl::Status LinearBackwardGpu(Context& ctx, const Tensor& x, const Tensor& w, c
     product.beta = gradients.beta_dx;
     PAGODA_RETURN_IF_ERROR(GpuStream::Of(ctx).Multiply(product));
   }
-  if (gradients.dw.absent()) return absl::OkStatus();
+  const auto sum_bias = [&]() -> absl::Status {
+    if (gradients.dbias.absent()) return absl::OkStatus();
+    return SumMatrixColumnsOnGpu(ctx, "LinearBackward", dz.data<float>(), n, out,
+                                 gradients.beta_dbias, gradients.dbias.data<float>());
+  };
+  if (gradients.dw.absent()) return sum_bias();
   PAGODA_ASSIGN_OR_RETURN(const Tensor inputs, ForProductOnGpu(ctx, x));
   product.m = out;
   product.n = in;
@@ -153,6 +161,14 @@ absl::Status LinearBackwardGpu(Context& ctx, const Tensor& x, const Tensor& w, c
   product.c = gradients.dw.data<float>();
   product.c_stride = in;
   product.beta = gradients.beta_dw;
+  // In bf16 the product reads dz rounded, and dbias is of what was not.
+  if (!gradients.dbias.absent() && slope.dtype() == DType::kF32) {
+    PAGODA_ASSIGN_OR_RETURN(const Tensor sums, ctx.Empty({out}));
+    product.a_sums = sums.data<float>();
+    PAGODA_ASSIGN_OR_RETURN(const bool done, GpuStream::Of(ctx).MultiplyFused(product));
+    if (done) return AxpBy(ctx, 1.0f, sums, gradients.beta_dbias, gradients.dbias);
+  }
+  PAGODA_RETURN_IF_ERROR(sum_bias());
   return GpuStream::Of(ctx).Multiply(product);
 }
 

@@ -21,6 +21,7 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
                            Activation activation, const Tensor& y);
 
 // Gradients; each output may be absent when not wanted. dx, dw, dbias = beta_* * old + new.
+// On the CPU their bits do not depend on which of them are wanted.
 struct LinearGradients {
   Tensor dx;  // [n, in]
   float beta_dx = 0.0f;

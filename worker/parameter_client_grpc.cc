@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <set>
 #include <thread>
 #include <utility>
@@ -37,6 +38,17 @@ struct ReplyPart {
   size_t ids = 0;
   int64_t dim = 0;
 };
+
+// Rows that come back with a push's answer.
+struct ReturnedPart {
+  float* rows = nullptr;          // The caller's, all shards together.
+  std::vector<uint32_t> in_rows;  // Where each goes.
+  int64_t dim = 0;
+};
+
+void SetPositions(std::span<const uint32_t> positions, std::string* bytes) {
+  bytes->assign(reinterpret_cast<const char*>(positions.data()), positions.size_bytes());
+}
 
 void AppendIds(std::span<const FeatureId> ids, std::string* bytes) {
   bytes->assign(reinterpret_cast<const char*>(ids.data()), ids.size_bytes());
@@ -96,6 +108,12 @@ class GrpcClient final : public ParameterClient {
   std::vector<std::shared_ptr<proto::PushRequest>> BuildPushes(Step step,
                                                                std::span<const TablePush> tables,
                                                                float learning_rate_factor);
+  // parts[s]: where the rows go that server s answers with, one for each of its tables.
+  std::vector<std::vector<ReturnedPart>> PlanReturned(
+      std::span<const TablePush> tables,
+      const std::vector<std::shared_ptr<proto::PushRequest>>& requests) const;
+  absl::Status TakeReturned(size_t shard, const std::vector<ReturnedPart>& parts,
+                            const proto::PushReply& reply) const;
   // ABORTED by one server means that the job is over: no need to wait for the others.
   void FinishPart(FanIn& fan_in, size_t shard, absl::Status answer) {
     if (absl::IsAborted(answer)) Fail(answer);
@@ -303,11 +321,58 @@ std::vector<std::shared_ptr<proto::PushRequest>> GrpcClient::BuildPushes(
   return requests;
 }
 
+std::vector<std::vector<ReturnedPart>> GrpcClient::PlanReturned(
+    std::span<const TablePush> tables,
+    const std::vector<std::shared_ptr<proto::PushRequest>>& requests) const {
+  std::vector<std::vector<ReturnedPart>> parts(links_.size());
+  for (const TablePush& push : tables) {
+    if (push.ids.empty()) continue;
+    std::vector<ShardRows> split(1);
+    if (links_.size() == 1) {
+      split[0].positions.resize(push.ids.size());
+      std::iota(split[0].positions.begin(), split[0].positions.end(), 0u);
+    } else {
+      split = SplitIds(push.ids, num_shards());
+    }
+    for (size_t shard = 0; shard < split.size(); ++shard) {
+      if (split[shard].positions.empty()) continue;
+      WantedRows wanted = FindWanted(split[shard].positions, push.returned);
+      const auto part = static_cast<int>(parts[shard].size());
+      SetPositions(wanted.in_shard, requests[shard]->mutable_tables(part)->mutable_returned());
+      parts[shard].push_back({push.rows, std::move(wanted.in_wanted), DimOf(push.table)});
+    }
+  }
+  return parts;
+}
+
+absl::Status GrpcClient::TakeReturned(size_t shard, const std::vector<ReturnedPart>& parts,
+                                      const proto::PushReply& reply) const {
+  bool sizes_agree = static_cast<size_t>(reply.rows_size()) == parts.size();
+  for (size_t i = 0; sizes_agree && i < parts.size(); ++i) {
+    const size_t bytes = parts[i].in_rows.size() * static_cast<size_t>(parts[i].dim) * 4;
+    sizes_agree = reply.rows(static_cast<int>(i)).size() == bytes;
+  }
+  if (!sizes_agree) {
+    return absl::InternalError(absl::StrCat("server ", links_[shard]->address(),
+                                            " answered a push with rows of the wrong size"));
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    ScatterRows(reply.rows(static_cast<int>(i)).data(), parts[i].in_rows, parts[i].dim,
+                parts[i].rows);
+  }
+  return absl::OkStatus();
+}
+
 void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_rate_factor,
                       Done done) {
   absl::Status status = CheckPushes(tables, session_);
   std::vector<std::shared_ptr<proto::PushRequest>> requests;
-  if (status.ok()) requests = BuildPushes(step, tables, learning_rate_factor);
+  std::vector<std::vector<ReturnedPart>> returned(links_.size());
+  if (status.ok()) {
+    requests = BuildPushes(step, tables, learning_rate_factor);
+    const auto wants = [](const TablePush& push) { return !push.returned.empty(); };
+    if (std::any_of(tables.begin(), tables.end(), wants)) returned = PlanReturned(tables, requests);
+  }
   for (size_t shard = 0; shard < requests.size() && status.ok(); ++shard) {
     status = CheckMessageBytes(requests[shard]->ByteSizeLong(), shard);
   }
@@ -316,7 +381,9 @@ void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_r
   for (size_t shard = 0; shard < links_.size(); ++shard) {
     links_[shard]->Call<proto::PushRequest, proto::PushReply>(
         [](Async* async, auto... arguments) { async->Push(arguments...); }, requests[shard], {},
-        [this, fan_in, shard](absl::Status answer, proto::PushReply&) {
+        [this, fan_in, shard, part = std::move(returned[shard])](absl::Status answer,
+                                                                proto::PushReply& reply) {
+          if (answer.ok() && !part.empty()) answer = TakeReturned(shard, part, reply);
           FinishPart(*fan_in, shard, std::move(answer));
         });
   }

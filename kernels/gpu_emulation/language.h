@@ -161,6 +161,10 @@ inline int atomicMax(int* at, int value) {
 inline int atomicOr(int* at, int value) {
   return gpu::emulation::ReadModifyWrite(at, [=](int before) { return before | value; });
 }
+inline int atomicCAS(int* at, int compare, int value) {
+  return gpu::emulation::ReadModifyWrite(
+      at, [=](int before) { return before == compare ? value : before; });
+}
 inline unsigned long long atomicCAS(unsigned long long* at, unsigned long long compare,
                                     unsigned long long value) {
   return gpu::emulation::ReadModifyWrite(

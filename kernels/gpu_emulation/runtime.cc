@@ -7,7 +7,6 @@
 #include <set>
 #include <vector>
 
-#include "kernels/gemm.h"
 #include "kernels/gpu_emulation/device_memory.h"
 
 namespace gpu::emulation {
@@ -20,9 +19,6 @@ struct Stream {
 struct Event {
   Stream* stream = nullptr;
   uint64_t number = 0;  // Work of the stream up to here.
-};
-struct BlasHandle {
-  Stream* stream = nullptr;
 };
 
 namespace {
@@ -94,30 +90,6 @@ cudaError_t CheckCopy(const void* to, size_t to_bytes, const void* from, size_t 
     return Fail(cudaErrorInvalidValue, "a copy whose kind does not match its pointers");
   }
   return cudaSuccess;
-}
-
-// One matrix as kernels/gemm.h reads it: a row-major matrix is the transpose of a
-// column-major one.
-pagoda::GemmArgs RowMajor(cublasOperation_t a_operation, cublasOperation_t b_operation, int m,
-                          int n, int k) {
-  pagoda::GemmArgs args;
-  args.m = n;
-  args.n = m;
-  args.k = k;
-  args.a_transposed = b_operation == CUBLAS_OP_T;
-  args.b_transposed = a_operation == CUBLAS_OP_T;
-  return args;
-}
-
-// bf16 as f32, which holds it exactly.
-std::vector<float> Widened(const void* from, size_t count) {
-  std::vector<float> wide(count);
-  const auto* const halves = static_cast<const uint16_t*>(from);
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t bits = static_cast<uint32_t>(halves[i]) << 16;
-    std::memcpy(&wide[i], &bits, sizeof(bits));
-  }
-  return wide;
 }
 
 }  // namespace
@@ -319,83 +291,4 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     Enqueue(stream, [=] { gpu::emulation::RunThrough(source, number); });
   }
   return cudaSuccess;
-}
-
-cublasStatus_t cublasCreate(cublasHandle_t* handle) {
-  *handle = new gpu::emulation::BlasHandle;
-  return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasDestroy(cublasHandle_t handle) {
-  delete handle;
-  return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
-  handle->stream = stream;
-  return CUBLAS_STATUS_SUCCESS;
-}
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a_operation,
-                            cublasOperation_t b_operation, int m, int n, int k, const void* alpha,
-                            const void* a, cudaDataType_t a_type, int a_stride, const void* b,
-                            cudaDataType_t b_type, int b_stride, const void* beta, void* c,
-                            cudaDataType_t c_type, int c_stride, cublasComputeType_t,
-                            cublasGemmAlgo_t) {
-  if (m < 0 || n < 0 || k < 0 || a_type != b_type || c_type != CUDA_R_32F ||
-      *static_cast<const float*>(alpha) != 1.0f) {
-    return CUBLAS_STATUS_INVALID_VALUE;
-  }
-  if (m == 0 || n == 0) return CUBLAS_STATUS_SUCCESS;
-  // Elements that a matrix of `rows` x `columns` (column-major) spans.
-  const auto span = [](int rows, int columns, int stride) {
-    return rows == 0 || columns == 0
-               ? size_t{0}
-               : static_cast<size_t>(columns - 1) * static_cast<size_t>(stride) +
-                     static_cast<size_t>(rows);
-  };
-  const size_t a_count = a_operation == CUBLAS_OP_N ? span(m, k, a_stride) : span(k, m, a_stride);
-  const size_t b_count = b_operation == CUBLAS_OP_N ? span(k, n, b_stride) : span(n, k, b_stride);
-  const size_t element = a_type == CUDA_R_32F ? 4 : 2;
-  DeviceMemory& memory = DeviceMemory::Get();
-  if (memory.SpaceOf(a, a_count * element) != Space::kDevice ||
-      memory.SpaceOf(b, b_count * element) != Space::kDevice ||
-      memory.SpaceOf(c, span(m, n, c_stride) * 4) != Space::kDevice) {
-    return CUBLAS_STATUS_INVALID_VALUE;
-  }
-  pagoda::GemmArgs args = gpu::emulation::RowMajor(a_operation, b_operation, m, n, k);
-  args.a_stride = b_stride;
-  args.b_stride = a_stride;
-  args.c = static_cast<float*>(c);
-  args.c_stride = c_stride;
-  args.beta = *static_cast<const float*>(beta);  // Read at the call, as in host pointer mode.
-  Enqueue(handle->stream, [=]() mutable {
-    const DeviceMemory::Access access;
-    std::vector<float> wide_a, wide_b;
-    if (a_type == CUDA_R_16BF) {
-      wide_a = gpu::emulation::Widened(a, a_count);
-      wide_b = gpu::emulation::Widened(b, b_count);
-    }
-    args.a = a_type == CUDA_R_16BF ? wide_b.data() : b;
-    args.b = a_type == CUDA_R_16BF ? wide_a.data() : a;
-    pagoda::Gemm(pagoda::GemmForm::kF32, args);
-  });
-  return cudaPeekAtLastError() == cudaSuccess ? CUBLAS_STATUS_SUCCESS
-                                              : CUBLAS_STATUS_EXECUTION_FAILED;
-}
-cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t a_operation,
-                                          cublasOperation_t b_operation, int m, int n, int k,
-                                          const void* alpha, const void* a, cudaDataType_t a_type,
-                                          int a_stride, long long a_step, const void* b,
-                                          cudaDataType_t b_type, int b_stride, long long b_step,
-                                          const void* beta, void* c, cudaDataType_t c_type,
-                                          int c_stride, long long c_step, int batches,
-                                          cublasComputeType_t compute, cublasGemmAlgo_t algorithm) {
-  const long long bytes = a_type == CUDA_R_32F ? 4 : 2;
-  cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-  for (long long i = 0; i < batches && status == CUBLAS_STATUS_SUCCESS; ++i) {
-    status =
-        cublasGemmEx(handle, a_operation, b_operation, m, n, k, alpha,
-                     static_cast<const char*>(a) + i * a_step * bytes, a_type, a_stride,
-                     static_cast<const char*>(b) + i * b_step * bytes, b_type, b_stride, beta,
-                     static_cast<char*>(c) + i * c_step * 4, c_type, c_stride, compute, algorithm);
-  }
-  return status;
 }

@@ -1,4 +1,4 @@
-// The CUDA runtime and cuBLAS on the CPU, as far as Pagoda uses them. Included by
+// The CUDA runtime on the CPU, as far as Pagoda uses them. Included by
 // kernels/gpu.h alone.
 //
 // Device memory is a range of addresses that faults when touched, except while a kernel
@@ -37,7 +37,6 @@ enum cudaMemcpyKind {
 namespace gpu::emulation {
 struct Stream;
 struct Event;
-struct BlasHandle;
 }  // namespace gpu::emulation
 using cudaStream_t = gpu::emulation::Stream*;
 using cudaEvent_t = gpu::emulation::Event*;
@@ -70,36 +69,6 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaDeviceSynchronize();
-
-enum cublasStatus_t {
-  CUBLAS_STATUS_SUCCESS = 0,
-  CUBLAS_STATUS_NOT_INITIALIZED = 1,
-  CUBLAS_STATUS_INVALID_VALUE = 7,
-  CUBLAS_STATUS_EXECUTION_FAILED = 13
-};
-enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
-enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
-enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
-using cublasHandle_t = gpu::emulation::BlasHandle*;
-cublasStatus_t cublasCreate(cublasHandle_t* handle);
-cublasStatus_t cublasDestroy(cublasHandle_t handle);
-cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);
-// Column-major, as cuBLAS; alpha 1, beta any.
-cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t a_operation,
-                            cublasOperation_t b_operation, int m, int n, int k, const void* alpha,
-                            const void* a, cudaDataType_t a_type, int a_stride, const void* b,
-                            cudaDataType_t b_type, int b_stride, const void* beta, void* c,
-                            cudaDataType_t c_type, int c_stride, cublasComputeType_t compute,
-                            cublasGemmAlgo_t algorithm);
-cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t a_operation,
-                                          cublasOperation_t b_operation, int m, int n, int k,
-                                          const void* alpha, const void* a, cudaDataType_t a_type,
-                                          int a_stride, long long a_step, const void* b,
-                                          cudaDataType_t b_type, int b_stride, long long b_step,
-                                          const void* beta, void* c, cudaDataType_t c_type,
-                                          int c_stride, long long c_step, int batches,
-                                          cublasComputeType_t compute, cublasGemmAlgo_t algorithm);
 
 namespace gpu::emulation {
 

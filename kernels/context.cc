@@ -377,7 +377,7 @@ absl::Status Allocator::Zero(void* at, int64_t bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool,
-                                                          int64_t gpu_memory_bytes) {
+                                                         int64_t gpu_memory_bytes) {
   PAGODA_CHECK(pool != nullptr);
   switch (device.kind) {
     case DeviceKind::kCpu:
@@ -392,7 +392,8 @@ absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPo
     case DeviceKind::kEmulated:
     case DeviceKind::kCuda: break;
   }
-  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu, CreateGpuAllocator(device, {gpu_memory_bytes}));
+  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu,
+                          CreateGpuAllocator(device, {gpu_memory_bytes}));
   return std::unique_ptr<Context>(new Context(device, pool, std::move(gpu)));
 }
 

@@ -69,14 +69,13 @@ class GpuBlas::Plan {
     };
     int found = 0;
     cublasLtMatmulHeuristicResult_t result = {};
-    const bool good =
-        prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{0}) &&
-        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, AlignmentOf(p.b)) &&
-        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, AlignmentOf(p.a)) &&
-        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(p.c)) &&
-        prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, AlignmentOf(p.c)) &&
-        Good(cublasLtMatmulAlgoGetHeuristic(lt, operation_, a_, b_, c_, c_, preference, 1, &result,
-                                            &found));
+    const bool good = prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{0}) &&
+                      prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, AlignmentOf(p.b)) &&
+                      prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, AlignmentOf(p.a)) &&
+                      prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, AlignmentOf(p.c)) &&
+                      prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, AlignmentOf(p.c)) &&
+                      Good(cublasLtMatmulAlgoGetHeuristic(lt, operation_, a_, b_, c_, c_,
+                                                          preference, 1, &result, &found));
     (void)cublasLtMatmulPreferenceDestroy(preference);
     if (!good || found == 0 || result.state != CUBLAS_STATUS_SUCCESS) return false;
     algorithm_ = result.algo;
@@ -144,8 +143,16 @@ absl::StatusOr<GpuBlas::Plan*> GpuBlas::PlanFor(const GpuStream::Product& p) {
                     (p.operands == DType::kBF16 ? 4 : 0) + (p.bias != nullptr ? 8 : 0) +
                     (p.beta != 0.0f ? 16 : 0);
   const auto alignment = [](const void* at) { return static_cast<int>(AlignmentOf(at)); };
-  const Key key = {p.m,   p.n,           p.k,           p.a_stride,    p.b_stride, p.c_stride,
-                   flags, alignment(p.a), alignment(p.b), alignment(p.c)};
+  const Key key = {p.m,
+                   p.n,
+                   p.k,
+                   p.a_stride,
+                   p.b_stride,
+                   p.c_stride,
+                   flags,
+                   alignment(p.a),
+                   alignment(p.b),
+                   alignment(p.c)};
   // The last batch of a pass has a size of its own, and each of those its plan.
   constexpr size_t kMost = 1024;
   if (plans_.size() >= kMost) plans_.clear();

@@ -30,8 +30,8 @@ class Staging {
   // At least `bytes` that no copy reads or writes any more.
   absl::StatusOr<char*> Take(int64_t bytes) {
     if (event_ == nullptr) {
-      PAGODA_RETURN_IF_ERROR(gpu_.Checked(
-          cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "creating an event"));
+      PAGODA_RETURN_IF_ERROR(gpu_.Checked(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming),
+                                          "creating an event"));
     } else {
       PAGODA_RETURN_IF_ERROR(gpu_.Checked(cudaEventSynchronize(event_), "waiting for a copy"));
     }

@@ -98,8 +98,8 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
 
   absl::StatusOr<std::shared_ptr<GpuSideStream>> MakeSideStream() override {
     auto side = std::make_shared<GpuSideStream>(shared_from_this());
-    PAGODA_RETURN_IF_ERROR(Checked(
-        cudaStreamCreateWithFlags(&side->stream, cudaStreamNonBlocking), "creating a stream"));
+    PAGODA_RETURN_IF_ERROR(Checked(cudaStreamCreateWithFlags(&side->stream, cudaStreamNonBlocking),
+                                   "creating a stream"));
     return side;
   }
 
@@ -129,7 +129,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     return true;
   }
 
-  absl::Status CopyRows(const RowsCopy& copy) override { return CopyRowsOn(stream_, copy); }
+  absl::Status CopyRows(const RowsCopy& copy) override {
+    return CopyRowsOn(stream_, copy);
+  }
 
   absl::Status CopyRowsOn(cudaStream_t stream, const RowsCopy& copy) override {
     if (copy.rows == 0 || copy.row_bytes == 0) return absl::OkStatus();

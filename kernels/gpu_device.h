@@ -2,9 +2,9 @@
 // Create is all there is, and refuses.
 //
 // Everything a context does goes to one stream, so that work runs in the order of the
-// calls; copies may go on beside it (copy_queue.h). Memory comes from the driver's stream-ordered pool (cudaMallocAsync), which
-// keeps what is freed, under a budget of bytes; the emulated device gives each tensor
-// memory of its own, so that sanitizers see its ends.
+// calls; copies may go on beside it (copy_queue.h). Memory comes from the driver's stream-ordered
+// pool (cudaMallocAsync), which keeps what is freed, under a budget of bytes; the emulated device
+// gives each tensor memory of its own, so that sanitizers see its ends.
 //
 // Errors name the kernel. A kernel runs after its call has returned: an error found by a
 // later call names the last kernel launched before it. After one every call fails.

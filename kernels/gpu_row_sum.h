@@ -150,8 +150,8 @@ absl::Status SumRowsOnGpu(Context& ctx, const char* name, const Terms& terms, in
   constexpr int64_t kLongBlocks = 1024;  // They look at `count` lengths, and most do nothing.
   const auto kernel =
       by_four ? gpu_row_sum::LongSumsKernel<4, Terms> : gpu_row_sum::LongSumsKernel<1, Terms>;
-  return LaunchKernel(ctx, name, kernel, GpuBlocks(std::min(count, kLongBlocks), 1),
-                      kGpuThreads, 0, sums);
+  return LaunchKernel(ctx, name, kernel, GpuBlocks(std::min(count, kLongBlocks), 1), kGpuThreads, 0,
+                      sums);
 }
 
 }  // namespace pagoda

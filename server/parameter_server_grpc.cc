@@ -264,9 +264,9 @@ class Skin final : public proto::ParameterServer::CallbackService {
       const size_t bytes = returned.size() * static_cast<size_t>(dim) * sizeof(float);
       total += bytes;
       if (total > static_cast<size_t>(options_.message_bytes_max)) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "the rows asked back are more than the ", options_.message_bytes_max,
-            " bytes of one reply"));
+        return absl::ResourceExhaustedError(absl::StrCat("the rows asked back are more than the ",
+                                                         options_.message_bytes_max,
+                                                         " bytes of one reply"));
       }
       rows->resize(bytes);
       pushes.back().rows = reinterpret_cast<float*>(rows->data());

@@ -51,9 +51,8 @@ class NcclAllReduce final : public DeviceAllReduce {
     PAGODA_CHECK(from.size() == to.size());
     if (from.size() == 0) return absl::OkStatus();
     PAGODA_RETURN_IF_ERROR(gpu_.Order(gpu_.stream(), side_->stream));
-    const ncclResult_t begun =
-        ncclAllReduce(from.raw(), to.raw(), static_cast<size_t>(from.size()), ncclFloat, ncclSum,
-                      communicator_, side_->stream);
+    const ncclResult_t begun = ncclAllReduce(from.raw(), to.raw(), static_cast<size_t>(from.size()),
+                                             ncclFloat, ncclSum, communicator_, side_->stream);
     return Settled("a sum", begun, options_.call_deadline);
   }
 
@@ -133,8 +132,7 @@ class NcclAllReduce final : public DeviceAllReduce {
   }
 
   absl::Status Words(ncclResult_t result) const {
-    const char* const more =
-        communicator_ == nullptr ? nullptr : ncclGetLastError(communicator_);
+    const char* const more = communicator_ == nullptr ? nullptr : ncclGetLastError(communicator_);
     return absl::UnavailableError(absl::StrCat(ncclGetErrorString(result),
                                                more == nullptr || *more == '\0' ? "" : ": ",
                                                more == nullptr ? "" : more));

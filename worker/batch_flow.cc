@@ -41,8 +41,7 @@ absl::StatusOr<std::unique_ptr<BatchFlow>> BatchFlow::Start(const ReaderOptions&
                                                             const ReaderPosition& start,
                                                             const ModelInstance& model,
                                                             ParameterClient* client,
-                                                            StageTimes* times,
-                                                            RowCache* cache) {
+                                                            StageTimes* times, RowCache* cache) {
   std::unique_ptr<BatchFlow> flow(new BatchFlow(model, client, times, reader.num_workers, cache));
   PrefetchOptions prefetch;
   prefetch.reader = reader;

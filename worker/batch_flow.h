@@ -29,12 +29,9 @@ class BatchFlow {
   // Starts reading `reader` at `start`. `model`, `client`, `times` and `cache` (may be
   // null) must outlive the flow; `times` is added to.
   //   BatchReader::Open's errors
-  static absl::StatusOr<std::unique_ptr<BatchFlow>> Start(const ReaderOptions& reader,
-                                                          const ReaderPosition& start,
-                                                          const ModelInstance& model,
-                                                          ParameterClient* client,
-                                                          StageTimes* times,
-                                                          RowCache* cache = nullptr);
+  static absl::StatusOr<std::unique_ptr<BatchFlow>> Start(
+      const ReaderOptions& reader, const ReaderPosition& start, const ModelInstance& model,
+      ParameterClient* client, StageTimes* times, RowCache* cache = nullptr);
   ~BatchFlow();
 
   // The next batch, its rows perhaps still on their way; nullptr at the end of the
@@ -58,8 +55,8 @@ class BatchFlow {
   void AddPrefetchTimes();
 
  private:
-  BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times,
-            int num_workers, RowCache* cache);
+  BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times, int num_workers,
+            RowCache* cache);
   // `applied`: the last step whose push was sent.
   void StartPull(std::unique_ptr<PrefetchedBatch> batch, Step applied);
   // Moves one batch from the prefetch thread to the window, if one is ready.

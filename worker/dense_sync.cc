@@ -129,8 +129,7 @@ absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients(const Tensor& sum) 
   outcome.finite = std::isfinite(norm[0]) && norm[1] == 0.0f;
   if (outcome.finite) return outcome;
   std::vector<float> gradients(static_cast<size_t>(parameters.num_trainable()));
-  PAGODA_RETURN_IF_ERROR(
-      ctx.CopyToHost(sum, gradients.data(), Bytes(parameters.num_trainable())));
+  PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(sum, gradients.data(), Bytes(parameters.num_trainable())));
   const int64_t first = FirstNonFinite(gradients);
   outcome.culprit =
       first < 0 ? "the norm of the dense gradients overflows"

@@ -58,9 +58,9 @@ class GradientBuckets {
     int64_t parameters = 0;
     int64_t final = 0;
   };
-  std::vector<Bucket> buckets_;   // In the order in which they go.
+  std::vector<Bucket> buckets_;    // In the order in which they go.
   std::vector<size_t> bucket_of_;  // Per parameter; those that are state have none.
-  std::vector<bool> is_final_;    // Per parameter, in this step.
+  std::vector<bool> is_final_;     // Per parameter, in this step.
   size_t next_ = 0;
 };
 

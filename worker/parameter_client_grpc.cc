@@ -382,7 +382,7 @@ void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_r
     links_[shard]->Call<proto::PushRequest, proto::PushReply>(
         [](Async* async, auto... arguments) { async->Push(arguments...); }, requests[shard], {},
         [this, fan_in, shard, part = std::move(returned[shard])](absl::Status answer,
-                                                                proto::PushReply& reply) {
+                                                                 proto::PushReply& reply) {
           if (answer.ok() && !part.empty()) answer = TakeReturned(shard, part, reply);
           FinishPart(*fan_in, shard, std::move(answer));
         });

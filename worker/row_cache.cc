@@ -53,8 +53,8 @@ absl::StatusOr<std::unique_ptr<RowCache>> RowCache::Create(Context& ctx,
                                                      group.dim));
     }
     group.slots.resize(static_cast<size_t>(std::min<int64_t>(slots, int64_t{1} << 30)));
-    PAGODA_ASSIGN_OR_RETURN(
-        group.rows, ctx.Empty({static_cast<int64_t>(group.slots.size()), group.dim}));
+    PAGODA_ASSIGN_OR_RETURN(group.rows,
+                            ctx.Empty({static_cast<int64_t>(group.slots.size()), group.dim}));
   }
   return cache;
 }

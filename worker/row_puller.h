@@ -25,7 +25,7 @@ struct PulledBatch {
   std::vector<std::vector<float>> rows;  // Per table: at least [num_unique, dim].
   bool early = false;                    // Pulled before the step in front of it was applied.
 
-  Step version = 0;                      // The last step that was applied when it was pulled.
+  Step version = 0;  // The last step that was applied when it was pulled.
 
   // With a row cache: the rows that it has, which are not in `rows`, and those that were
   // pulled. Without: `pulled` is empty, and all were.

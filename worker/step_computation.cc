@@ -41,9 +41,9 @@ absl::Status StepComputation::MakeCache() {
   }
   PAGODA_ASSIGN_OR_RETURN(
       cache_, RowCache::Create(model_->ctx(), model_->declaration(), can_cache,
-                               {options.device_cache_bytes,
-                                options.mode == "sync" ? std::numeric_limits<Step>::max()
-                                                       : options.device_cache_age_steps}));
+                               {options.device_cache_bytes, options.mode == "sync"
+                                                                ? std::numeric_limits<Step>::max()
+                                                                : options.device_cache_age_steps}));
   return absl::OkStatus();
 }
 
@@ -104,6 +104,7 @@ absl::Status StepComputation::Forward(PulledBatch& batch, Step step) {
     input_.frozen_tables.push_back(model_->frozen(table));
   }
   batch_ = &batch;
+  if (batch.upload != nullptr) ++copied_ahead_;
   if (cache_ != nullptr) PAGODA_RETURN_IF_ERROR(CopyAhead(&batch));  // If it was not yet.
   if (batch.upload != nullptr) {
     PAGODA_RETURN_IF_ERROR(batch.upload->Publish(model_->ctx(), *in_));
@@ -159,8 +160,8 @@ absl::StatusOr<GlobalLoss> StepComputation::SumLosses() {
 absl::Status StepComputation::Backward(RowGradients* rows) {
   ScopedTimer timer(&times_->backward);
   if (cache_ != nullptr) {
-    PAGODA_RETURN_IF_ERROR(cache_->Admit(*in_, batch_->data->prepared, batch_->cached, input_.rows,
-                                         batch_->version));
+    PAGODA_RETURN_IF_ERROR(
+        cache_->Admit(*in_, batch_->data->prepared, batch_->cached, input_.rows, batch_->version));
   }
   ModelStep::OnFinalFn on_final;
   if (sync_.overlaps()) {

@@ -69,6 +69,7 @@ class StepComputation {
   // Starts to copy the next step's batch to the GPU, beside this step's work. Nothing to
   // do: null, copied already, on the CPU, or no memory to spare.
   absl::Status CopyAhead(PulledBatch* next);
+  int64_t copied_ahead() const { return copied_ahead_; }  // Batches, so far.
   // Returns the norm of the dense gradient.
   absl::StatusOr<double> ApplyDense(double learning_rate_factor);
   absl::Status Undo();
@@ -96,7 +97,8 @@ class StepComputation {
   std::unique_ptr<CopyQueue> in_, out_;  // On a GPU.
   std::unique_ptr<RowCache> cache_;
   PulledBatch* batch_ = nullptr;  // Of the step under way.
-  std::vector<RowColumns> columns_;      // What the last step asked for.
+  int64_t copied_ahead_ = 0;
+  std::vector<RowColumns> columns_;  // What the last step asked for.
   StepInput input_;
   std::unique_ptr<ModelStep> step_;
   std::vector<double> counts_;  // Global, per loss.

@@ -178,6 +178,7 @@ absl::StatusOr<TrainResult> TrainerImpl::Run() {
   result_.steps = step_;
   result_.samples = samples_ - samples_before_;
   result_.nonfinite_steps = nonfinite_steps_;
+  result_.copied_ahead = computation_->copied_ahead();
   result_.best = stopping_->best();
   result_.best_step = stopping_->best_step();
   return result_;

@@ -48,6 +48,7 @@ struct TrainResult {
   StageTimes times;     // Of this worker.
   double last_loss = 0;
   int64_t nonfinite_steps = 0;  // Steps left out.
+  int64_t copied_ahead = 0;     // Batches that were on a GPU before their step.
   RowCacheStats row_cache;      // Of this worker; no lookups: there was none.
   EvaluationResult best;        // By the chosen metric.
   Step best_step = 0;

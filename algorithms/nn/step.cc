@@ -243,8 +243,8 @@ ForwardInput::Sequence StepImpl::LookupSequence(LookupHandle handle) {
   return {LookupOrFail(handle, true, 0, Group(index.group).dim), &index.offsets};
 }
 
-Var StepImpl::HostLeaf(const std::vector<float>& values,
-                       const Tensor& (StepUpload::*ahead)() const, Var* cache) {
+Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,
+                       Var* cache) {
   if (cache->valid() || (values.empty() && batch_size() > 0)) return *cache;
   const bool is_there = input_.upload != nullptr && !(input_.upload->*ahead)().absent();
   absl::StatusOr<Tensor> tensor =
@@ -325,8 +325,7 @@ absl::Status StepImpl::Backward(const std::vector<double>& global_counts, OnFina
   });
 }
 
-absl::Status StepImpl::AddTableGradient(size_t table, float* host,
-                                        std::vector<RowsCopy>* copies) {
+absl::Status StepImpl::AddTableGradient(size_t table, float* host, std::vector<RowsCopy>* copies) {
   const PreparedBatch& batch = *input_.batch;
   const int64_t dim = declaration_.tables[table].dim;
   const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[table].size());
@@ -355,7 +354,8 @@ absl::Status StepImpl::AddTableGradient(size_t table, float* host,
     PAGODA_ASSIGN_OR_RETURN(const std::vector<float> columns, ToHost(gradient));
     const float* from = columns.data();
     for (int64_t r = 0; r < num_rows; ++r) {
-      for (int64_t c = part->columns.begin; c < part->columns.end; ++c) host[r * dim + c] += *from++;
+      for (int64_t c = part->columns.begin; c < part->columns.end; ++c)
+        host[r * dim + c] += *from++;
     }
   }
   return absl::OkStatus();

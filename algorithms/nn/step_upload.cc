@@ -14,8 +14,12 @@ namespace {
 using IndexParts = std::array<const std::vector<int32_t>*, 6>;
 
 IndexParts PartsOf(const LookupIndex& index) {
-  return {&index.inverse, &index.offsets,            &index.columns,
-          &index.pooling, &index.occurrence_offsets, &index.occurrence_segments};
+  return {&index.inverse,
+          &index.offsets,
+          &index.columns,
+          &index.pooling,
+          &index.occurrence_offsets,
+          &index.occurrence_segments};
 }
 
 template <typename T>
@@ -54,9 +58,12 @@ int64_t IndexSize(const LookupIndex& index) {
 
 DeviceIndex SliceIndex(const LookupIndex& index, const Tensor& all) {
   DeviceIndex slices;
-  const std::array<Tensor*, 6> places = {&slices.inverse, &slices.offsets,
-                                         &slices.columns, &slices.pooling,
-                                         &slices.occurrence_offsets, &slices.occurrence_segments};
+  const std::array<Tensor*, 6> places = {&slices.inverse,
+                                         &slices.offsets,
+                                         &slices.columns,
+                                         &slices.pooling,
+                                         &slices.occurrence_offsets,
+                                         &slices.occurrence_segments};
   const IndexParts parts = PartsOf(index);
   int64_t next = 0;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -70,7 +77,8 @@ std::vector<RowsCopy> CopiesOfIndex(const LookupIndex& index, const Tensor& all)
   std::vector<RowsCopy> copies;
   int64_t next = 0;
   for (const std::vector<int32_t>* part : PartsOf(index)) {
-    if (!part->empty()) copies.push_back(WholeToDevice(part->data(), all.Flat(next, {Size(*part)})));
+    if (!part->empty())
+      copies.push_back(WholeToDevice(part->data(), all.Flat(next, {Size(*part)})));
     next += Size(*part);
   }
   return copies;
@@ -92,8 +100,8 @@ absl::StatusOr<StepUpload::Packed> StepUpload::Pack(CopyQueue& queue, const Prep
     }
   }
   Packed packed;
-  PAGODA_ASSIGN_OR_RETURN(
-      packed.rows, queue.Empty({Size(places), columns.end - columns.begin}, DType::kF32));
+  PAGODA_ASSIGN_OR_RETURN(packed.rows,
+                          queue.Empty({Size(places), columns.end - columns.begin}, DType::kF32));
   PAGODA_ASSIGN_OR_RETURN(packed.index, queue.Empty({Size(places)}, DType::kI32));
   const std::array<RowsCopy, 2> copies = {WholeToDevice(values.data(), packed.rows),
                                           WholeToDevice(places.data(), packed.index)};

@@ -260,11 +260,12 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 }
 
 // Like the library it wants sixteen bytes for some, so that the way without it is used too.
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a,
-    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
-    cublasLtMatmulPreference_t preference, int wanted, cublasLtMatmulHeuristicResult_t* results,
-    int* found) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t operation,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t,
+                                              cublasLtMatmulPreference_t preference, int wanted,
+                                              cublasLtMatmulHeuristicResult_t* results,
+                                              int* found) {
   *found = 0;
   const bool a_plain = operation->a == CUBLAS_OP_N, b_plain = operation->b == CUBLAS_OP_N;
   if (wanted < 1 || (a_plain ? a->rows : a->columns) != c->rows ||
@@ -304,11 +305,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   p.vector = static_cast<float*>(operation->vector);
   const bool has_vector = p.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
   const int64_t length = p.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.m() : p.n();
-  if (c != d || *static_cast<const float*>(alpha) != 1.0f ||
-      operation->vector_type != CUDA_R_32F ||
-      (has_vector && gpu::emulation::DeviceMemory::Get().SpaceOf(
-                         p.vector, static_cast<size_t>(length) * 4) !=
-                         gpu::emulation::DeviceMemory::Space::kDevice)) {
+  if (c != d || *static_cast<const float*>(alpha) != 1.0f || operation->vector_type != CUDA_R_32F ||
+      (has_vector &&
+       gpu::emulation::DeviceMemory::Get().SpaceOf(p.vector, static_cast<size_t>(length) * 4) !=
+           gpu::emulation::DeviceMemory::Space::kDevice)) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
   return gpu::emulation::Start(p, stream);

@@ -46,10 +46,10 @@ TEST_CASE("Rows are copied from and to the places that are named, and no others 
         const std::vector<int32_t> to_index = Distinct(4, copied, std::max(k, copied));
         const std::vector<float> got = RunEverywhere([&, d = d, k = k](TestDevice& device) {
           const Tensor to = device.Upload(before, {k, d});
-          const absl::Status status = CopyIndexedRows(
-              *device.ctx, device.Upload(from, {rows, d}),
-              from_is_indexed ? device.Upload(from_index, {copied}) : Tensor(),
-              to_is_indexed ? device.Upload(to_index, {copied}) : Tensor(), to);
+          const absl::Status status =
+              CopyIndexedRows(*device.ctx, device.Upload(from, {rows, d}),
+                              from_is_indexed ? device.Upload(from_index, {copied}) : Tensor(),
+                              to_is_indexed ? device.Upload(to_index, {copied}) : Tensor(), to);
           INFO(status);
           REQUIRE(status.ok());
           return device.Download(to);
@@ -67,8 +67,8 @@ TEST_CASE("Rows are copied from and to the places that are named, and no others 
 }
 
 TEST_CASE("Columns out of the middle of rows are copied") {
-  for (const auto& [width, first, d] : {std::array<int64_t, 3>{8, 4, 4}, {8, 1, 4}, {9, 2, 7},
-                                        {16, 0, 8}, {7, 4, 3}, {5, 5, 0}}) {
+  for (const auto& [width, first, d] :
+       {std::array<int64_t, 3>{8, 4, 4}, {8, 1, 4}, {9, 2, 7}, {16, 0, 8}, {7, 4, 3}, {5, 5, 0}}) {
     CAPTURE(width, first, d);
     const std::vector<float> from = RandomFloats(1, 50 * width);
     const std::vector<int32_t> index = Distinct(4, 20, 50);

@@ -36,7 +36,7 @@ DOORS = [
     (r"rocksdb/", r"^(embedding_store/|tests/benchmarks/peers/raw_rocksdb\.cc$)"),
     (r"grpcpp/|grpc/|\.grpc\.pb\.h", r"(_grpc\.(h|cc)$)|(^deploy/)|(_grpc_test\.cc$)"),
     (r"gloo/", r"^worker/allreduce_gloo\.(h|cc)$"),
-    (r"nccl\.h", r"^worker/allreduce_nccl\.(h|cc)$"),
+    (r"(^|/)nccl\.h", r"^worker/allreduce_nccl\.(h|cc)$"),
     (r"cuda_runtime|cublas", r"^kernels/gpu\.h$"),
     (r"spdlog/", r"^base/log\.(h|cc)$"),
     (r"cblas\.h|dnnl|openblas", r"^kernels/gemm_cpu\.cc$"),

@@ -73,8 +73,9 @@ TEST_CASE("what never became final goes at the end; sizes of one and of all") {
   REQUIRE(f.started == std::vector<Range>{{0, 148}});
   GradientBuckets failing(*f.parameters, 1);
   failing.BeginStep();
-  REQUIRE(failing.AllFinal([](int64_t, int64_t) { return absl::DataLossError("planted"); })
-              .code() == absl::StatusCode::kDataLoss);
+  REQUIRE(
+      failing.AllFinal([](int64_t, int64_t) { return absl::DataLossError("planted"); }).code() ==
+      absl::StatusCode::kDataLoss);
 }
 
 TEST_CASE("several sums under way end with the same bits on every worker, step after step") {
@@ -151,8 +152,7 @@ TEST_CASE("a build without NCCL says so") {
   ThreadPool pool(1);
   const auto alone = SingleWorker();
   const auto ctx = *Context::Create({}, &pool);
-  REQUIRE(MakeNcclAllReduce(*ctx, alone.get()).status().code() ==
-          absl::StatusCode::kUnimplemented);
+  REQUIRE(MakeNcclAllReduce(*ctx, alone.get()).status().code() == absl::StatusCode::kUnimplemented);
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ TEST_CASE("a GPU's losses are the same bits with batches copied ahead or not, an
     INFO(runs.back().status.ToString());
     REQUIRE(runs.back().status.ok());
     REQUIRE(runs.back().losses.size() == 15);
+    REQUIRE((runs.back().result.copied_ahead > 0) == (pull_ahead > 0));
     REQUIRE(runs.back().losses == runs[0].losses);
     REQUIRE(ReadCutRows(runs.back().result.final_cut).content_hash ==
             ReadCutRows(runs[0].result.final_cut).content_hash);
@@ -74,6 +75,58 @@ TEST_CASE("a GPU's losses are the same bits with batches copied ahead or not, an
   }
 }
 
+TEST_CASE("rows that stay on the GPU change no bit of a sync job") {
+  const LazyStreams lazy;
+  TemporaryDirectory dir;
+  WriteWorld(dir / "train.csv", {.rows = 1000});
+  const std::string model = GENERATE("deepfm", "wide_deep");
+  const int64_t pull_ahead = GENERATE(0, 2);
+  CAPTURE(model, pull_ahead);
+  std::vector<RunTrace> runs;
+  // None, room for a few rows that keep making way for others, and for all.
+  for (const int64_t bytes : {0, 1000, 1 << 20}) {
+    TrainerOptions options =
+        GpuJob(model, dir / "train.csv", dir / ("out" + std::to_string(bytes)));
+    options.pull_ahead = pull_ahead;
+    options.device_cache_bytes = bytes;
+    options.stages[0].epochs = 3;
+    options.stages[0].steps_max = 40;
+    options.checkpoint_every_steps = 15;
+    runs.push_back(RunAlone(options, 2));
+    INFO(runs.back().status.ToString());
+    REQUIRE(runs.back().status.ok());
+    REQUIRE(runs.back().losses == runs[0].losses);
+    REQUIRE(ReadCutRows(runs.back().result.final_cut).content_hash ==
+            ReadCutRows(runs[0].result.final_cut).content_hash);
+  }
+  REQUIRE(runs[0].result.row_cache.lookups == 0);
+  REQUIRE(runs[1].result.row_cache.hits > 0);
+  const RowCacheStats& all = runs[2].result.row_cache;
+  REQUIRE(all.evicted == 0);
+  REQUIRE(2 * all.hits > all.lookups);
+}
+
+TEST_CASE("a step left out leaves the cached rows as they are") {
+  const LazyStreams lazy;
+  TemporaryDirectory dir;
+  WriteWorld(dir / "train.csv", {.rows = 1000});
+  std::vector<RunTrace> runs;
+  for (const int64_t bytes : {0, 1 << 20}) {
+    TrainerOptions options = GpuJob("deepfm", dir / "train.csv", dir / std::to_string(bytes));
+    options.device_cache_bytes = bytes;
+    options.stages[0].data.shuffle_rows = 0;
+    options.on_nonfinite = "skip";
+    options.open_reader = PlantAt(2 + 7 * 64 + 40, [](Batch& batch, int64_t row) {
+      batch.dense[static_cast<size_t>(row)] = std::nanf("");
+    });
+    runs.push_back(RunAlone(options, 1));
+    INFO(runs.back().status.ToString());
+    REQUIRE(runs.back().status.ok());
+    REQUIRE(runs.back().result.nonfinite_steps == 1);
+    REQUIRE(runs.back().losses == runs[0].losses);
+  }
+}
+
 TEST_CASE("a GPU's rows come in and gradients go out in async mode, too") {
   const LazyStreams lazy;
   TemporaryDirectory dir;
@@ -84,10 +137,14 @@ TEST_CASE("a GPU's rows come in and gradients go out in async mode, too") {
   options.pushes_in_flight = 4;
   options.stages[0].epochs = 4;
   options.stages[0].steps_max = 40;
+  options.device_cache_bytes = GENERATE(0, 1 << 20);
+  options.device_cache_age_steps = 8;
   const RunTrace run = RunAlone(options, 1);
   INFO(run.status.ToString());
   REQUIRE(run.status.ok());
   REQUIRE(run.losses.back() < run.losses.front());
+  REQUIRE(run.result.copied_ahead > 0);
+  REQUIRE((run.result.row_cache.hits > 0) == (options.device_cache_bytes > 0));
 }
 
 TEST_CASE("two GPUs with half the batch each match one") {

@@ -72,10 +72,12 @@ TEST_CASE("a gradient is called final once, when no more is added to it, and nev
   (void)nn::Square(dead_end);
   const Var b = nn::Multiply(nn::Multiply(a, late), both);  // early both^2 late
   std::vector<std::pair<Var, float>> seen;
-  REQUIRE(tape.Backward({{b, 1.0f}}, [&](const Var& final) {
-                seen.emplace_back(final, device.Download(final.grad())[0]);
-                return absl::OkStatus();
-              }).ok());
+  REQUIRE(tape.Backward({{b, 1.0f}},
+                        [&](const Var& final) {
+                          seen.emplace_back(final, device.Download(final.grad())[0]);
+                          return absl::OkStatus();
+                        })
+              .ok());
   REQUIRE(seen.size() == 5);
   const auto found = [&](const Var& var) {
     for (size_t i = 0; i < seen.size(); ++i) {

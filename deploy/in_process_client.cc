@@ -19,9 +19,9 @@ struct ShardTable {
   size_t table = 0;  // Index into the caller's list.
   int64_t dim = 0;
   ShardRows rows;
-  std::vector<float> values;    // Rows read, or gradients to push.
-  WantedRows wanted;            // Of a push: which rows come back,
-  std::vector<float> returned;  // and the rows.
+  std::vector<float> values;         // Rows read, or gradients to push.
+  WantedRows wanted = {};            // Of a push: which rows come back,
+  std::vector<float> returned = {};  // and the rows.
 };
 using ShardTables = std::vector<ShardTable>;
 

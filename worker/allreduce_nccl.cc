@@ -60,12 +60,13 @@ class NcclAllReduce final : public DeviceAllReduce {
     PAGODA_RETURN_IF_ERROR(failure_);
     PAGODA_RETURN_IF_ERROR(
         gpu_.Checked(cudaEventRecord(done_, side_->stream), "recording an event"));
-    PAGODA_RETURN_IF_ERROR(Await("a sum", options_.call_deadline, [this]() -> absl::StatusOr<bool> {
+    const auto is_done = [this]() -> absl::StatusOr<bool> {
       const cudaError_t state = cudaEventQuery(done_);
       if (state == cudaErrorNotReady) return false;
       PAGODA_RETURN_IF_ERROR(gpu_.Checked(state, "ncclAllReduce"));
       return true;
-    }));
+    };
+    PAGODA_RETURN_IF_ERROR(Await("a sum", options_.call_deadline, is_done));
     return gpu_.Order(side_->stream, gpu_.stream());
   }
 

@@ -10,7 +10,7 @@ namespace pagoda {
 namespace {
 
 __device__ inline float PoolingScale(int32_t pooling, int64_t count) {
-  if (pooling == 0 || count <= 1) return 1.0f;
+  if (pooling == 0 || count < 2) return 1.0f;
   return pooling == 1 ? MeanScale(count) : SqrtNScale(count);
 }
 

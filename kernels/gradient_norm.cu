@@ -34,7 +34,8 @@ __global__ void __launch_bounds__(kGpuThreads)
       partial[p] = squares;
       partial[pieces + p] = others;
     }
-    __syncthreads();
+    // The next round writes each part behind the other's barrier, which thread 0 passes
+    // after it has read this round's.
   }
 }
 

@@ -9,7 +9,7 @@ namespace pagoda {
 namespace {
 
 __device__ inline float ScaleOf(SegmentPooling pooling, int64_t count) {
-  if (pooling == SegmentPooling::kSum || count <= 1) return 1.0f;
+  if (pooling == SegmentPooling::kSum || count < 2) return 1.0f;
   return pooling == SegmentPooling::kMean ? MeanScale(count) : SqrtNScale(count);
 }
 

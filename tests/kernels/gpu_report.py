@@ -39,6 +39,12 @@ NOT_WIDE = {
     "InverseStdKernel": "one number a column",
     "EstimateKernel": "buckets anywhere, a few thousand of them",
     "WriteKernel": "buckets anywhere, a few thousand of them",
+    "ClearKernel": "UniqueIds: its table, against the random accesses to it",
+    "InsertKernel": "slots of a hash table, anywhere",
+    "CountKernel": "slots of a hash table, anywhere",
+    "OffsetsKernel": "a number for each 256 ids",
+    "NumberKernel": "slots of a hash table, anywhere",
+    "InverseKernel": "slots of a hash table, anywhere",
 }
 
 # Kernels that read packs and write little: no 16-byte stores are asked of them.
@@ -60,6 +66,8 @@ ROOFLINES = [
     ("EmbeddingBagForward", f"{N} x {F} ids of dim {D}", NNZ * (4 * D + 8) + NNZ * 4 * D),
     ("EmbeddingBagBackward", f"the same, {UNIQUE} rows", NNZ * (4 * D + 8) + UNIQUE * 4 * D),
     ("GatherRows", f"{NNZ} of dim {D}", NNZ * (8 * D + 4)),
+    ("CopyIndexedRows", f"{UNIQUE} of dim {D}", UNIQUE * (8 * D + 4)),
+    ("UniqueIds", f"{NNZ} ids (random accesses of 4 bytes count 32)", NNZ * (8 + 4 * 32 + 12)),
     ("SegmentSum", f"{NNZ} rows of dim {D} into {N}", NNZ * 4 * D + N * 4 * D),
     ("DotInteractionForward", f"{N} x {F + 1} x {D}", N * ((F + 1) * 4 * D + (F + 1) * F * 2)),
     ("DotInteractionBackward", f"{N} x {F + 1} x {D}",

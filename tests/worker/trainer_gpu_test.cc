@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <fstream>
 
 #include "kernels/gpu_emulation/scheduler.h"
 #include "tests/worker/planting_reader.h"

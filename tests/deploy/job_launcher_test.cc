@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "deploy/stop_signal.h"
 #include "tests/deploy/scratch_directory.h"
@@ -133,8 +134,8 @@ esac)");
 
 TEST_CASE("a killed process is the cause even when others are seen to die first") {
   ScratchDirectory scratch;
-  const Played played = Play(scratch, std::string(kServer) + R"(
-case "$*" in *"--rank 0"*) exit 1 ;; *) sleep 0.3; kill -9 $$ ;; esac)");
+  const Played played = Play(scratch, absl::StrCat(kServer, R"(
+case "$*" in *"--rank 0"*) exit 1 ;; *) sleep 0.3; kill -9 $$ ;; esac)"));
   REQUIRE_FALSE(played.result.ok());
   CHECK(Has(std::string(played.result.status().message()), "worker-1 (pid "));
 }

@@ -57,6 +57,10 @@ if [ "$mode" = --quick ]; then
 fi
 stage "ASan + UBSan" sanitized asan
 stage "TSan" sanitized tsan
+# A few of the deliberately broken GPU kernels; all of them: acceptance 25.
+stage "10 GPU mutants" python3 tests/kernels/gpu_mutants.py \
+  --builds build/release build/asan build/tsan --draw 10 \
+  --seed "$(git rev-parse HEAD 2> /dev/null || echo 1)"
 exclude=(-LE 'slow|gpu')
 [ "$mode" = --slow ] && exclude=(-LE 'gpu')
 stage "tests" ctest --test-dir build/release "${exclude[@]}" -j "$jobs" --output-on-failure \

@@ -14,6 +14,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "kernels/gpu_emulation/race_checker.h"
 #include "kernels/gpu_emulation/scheduler.h"
 
 namespace gpu::emulation {

@@ -5,7 +5,7 @@
 # the data races of a kernel.
 . "$(dirname "$0")/lib.sh"
 tests=(gpu_emulation_test sparse_kernels_test dense_kernels_test retrieval_kernels_test)
-export PAGODA_TEST_DEVICE=emulated
+export PAGODA_TEST_DEVICE=emulated PAGODA_GPU_SCHEDULES=all
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1:halt_on_error=1"
 export ASAN_OPTIONS="detect_leaks=0" UBSAN_OPTIONS="print_stacktrace=1"
 cases=0

@@ -20,15 +20,38 @@ if(PAGODA_GRPC)
   find_package(tomlplusplus REQUIRED CONFIG)
 endif()
 
-# CUDA: found, or absent without complaint. The kernels themselves come with the
-# GPU worker; today the result only says what this machine could build.
+# CUDA: found, or absent without complaint.
 set(PAGODA_HAVE_CUDA OFF)
 if(PAGODA_CUDA STREQUAL "AUTO" OR PAGODA_CUDA STREQUAL "ON")
   find_program(PAGODA_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES bin)
-  if(PAGODA_NVCC)
+  if(PAGODA_NVCC AND NOT PAGODA_SANITIZE)
+    set(CMAKE_CUDA_COMPILER ${PAGODA_NVCC})
+    if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80 90 100)
+    endif()
+    enable_language(CUDA)
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it.
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    endif()
+    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+    find_package(CUDAToolkit 12.8 REQUIRED)
     set(PAGODA_HAVE_CUDA ON)
   elseif(PAGODA_CUDA STREQUAL "ON")
     message(FATAL_ERROR "PAGODA_CUDA=ON, but no nvcc was found")
   endif()
 endif()
 message(STATUS "pagoda: CUDA toolkit ${PAGODA_HAVE_CUDA}")
+
+# NCCL: beside the toolkit, or from its own package; without it GPUs' gradients go by way of
+# the host.
+set(PAGODA_HAVE_NCCL OFF)
+if(PAGODA_HAVE_CUDA)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(PAGODA_HAVE_NCCL ON)
+  endif()
+  message(STATUS "pagoda: NCCL ${PAGODA_HAVE_NCCL}")
+endif()

@@ -340,6 +340,12 @@ void DefinePlan(CLI::App& root, Arguments& all, Command& command) {
   app->callback([&] { command = [&all] { return RunPlan(all.plan); }; });
 }
 
+void DefineDoctor(CLI::App& root, Command& command) {
+  CLI::App* app =
+      root.add_subcommand("doctor", "What this build and this machine have, and what is wrong");
+  app->callback([&] { command = [] { return RunDoctor(); }; });
+}
+
 void DefineConfig(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("config", "Explains the job file");
   app->require_subcommand(1);
@@ -376,6 +382,7 @@ int RunCommandLine(int argc, char** argv) {
   DefineCheckpoint(root, all, command);
   DefineTable(root, all, command);
   DefinePlan(root, all, command);
+  DefineDoctor(root, command);
   DefineConfig(root, all, command);
   DefineServer(root, all, command);
   DefineWorker(root, all, command);

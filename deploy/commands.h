@@ -173,6 +173,10 @@ struct PlanArguments {
 };
 absl::StatusOr<int> RunPlan(const PlanArguments& arguments);
 
+// What the build and the machine have: processor, memory, GPUs, and what is wrong. Exit
+// code 0 also without a GPU.
+absl::StatusOr<int> RunDoctor();
+
 absl::StatusOr<int> RunConfigExplain(const std::string& model, bool markdown);
 
 // "pagoda 0.1.0 (1a2b3c4)"

@@ -19,7 +19,9 @@ struct ShardTable {
   size_t table = 0;  // Index into the caller's list.
   int64_t dim = 0;
   ShardRows rows;
-  std::vector<float> values;  // Rows read, or gradients to push.
+  std::vector<float> values;         // Rows read, or gradients to push.
+  WantedRows wanted = {};            // Of a push: which rows come back,
+  std::vector<float> returned = {};  // and the rows.
 };
 using ShardTables = std::vector<ShardTable>;
 
@@ -182,7 +184,8 @@ class InProcessClient final : public ParameterClient {
     std::vector<ServicePush> pushes;
     for (const TablePush& push : tables) {
       const size_t values = push.ids.size() * static_cast<size_t>(DimOf(push.table));
-      pushes.push_back({IdOf(0, push.table), push.ids, {push.gradients, values}});
+      pushes.push_back(
+          {IdOf(0, push.table), push.ids, {push.gradients, values}, push.returned, push.rows});
     }
     services_[0]->Push(header, std::move(pushes), std::move(done));
   }
@@ -235,12 +238,20 @@ class InProcessClient final : public ParameterClient {
       for (ShardTable& part : *parts) {
         const TablePush& push = tables[part.table];
         GatherRows(push.gradients, part.rows.positions, part.dim, part.values.data());
-        pushes.push_back({IdOf(shard, push.table), part.rows.ids, part.values});
+        part.wanted = FindWanted(part.rows.positions, push.returned);
+        part.returned.resize(part.wanted.in_shard.size() * static_cast<size_t>(part.dim));
+        pushes.push_back({IdOf(shard, push.table), part.rows.ids, part.values, part.wanted.in_shard,
+                          part.returned.data()});
       }
-      services_[shard]->Push(header, std::move(pushes),
-                             [parts, fan_in, shard](absl::Status status) {
-                               fan_in->Finish(shard, std::move(status));
-                             });
+      services_[shard]->Push(
+          header, std::move(pushes), [tables, parts, fan_in, shard](absl::Status status) {
+            for (const ShardTable& part : *parts) {
+              if (!status.ok() || part.returned.empty()) continue;
+              ScatterRows(reinterpret_cast<const char*>(part.returned.data()),
+                          part.wanted.in_wanted, part.dim, tables[part.table].rows);
+            }
+            fan_in->Finish(shard, std::move(status));
+          });
     }
   }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/time/time.h"
+#include "kernels/device_name.h"
 
 namespace pagoda {
 namespace {
@@ -320,9 +321,31 @@ JobKeys KeysOfTrain(TrainerOptions& options, StageOptions& stage) {
   keys.Add("steps_max", &stage.steps_max, "steps", "Ends the training early; 0: no limit.")
       .Between(0, kMaxRows);
   keys.Add("threads", &options.num_threads, "threads", "Threads of each worker.").Between(1, 1024);
-  keys.AddCustom({"device", std::string("cpu"), "", "Where the dense part runs."},
-                 [](const OptionValue&) {})
-      .OneOf({"cpu"});
+  keys.AddCustom({"device", std::string("cpu"), "",
+                  "Where the dense part runs: cpu; cuda or cuda:N, a GPU; auto: a GPU where there "
+                  "is one; emulated: the GPU's kernels on the CPU, in builds for that."},
+                 [&options](const OptionValue& value) {
+                   options.device = *ParseDevice(std::get<std::string>(value));
+                 })
+      .Check([](const OptionValue& value) {
+        return ParseDevice(std::get<std::string>(value)).status();
+      });
+  keys.AddCustom({"device_memory_mb", int64_t{0}, "MiB",
+                  "Budget of a GPU's memory for this worker; 0: what the GPU has."},
+                 [&options](const OptionValue& value) {
+                   options.device_memory_bytes = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 24);
+  keys.AddCustom({"device_cache_mb", int64_t{0}, "MiB",
+                  "A GPU's memory for rows that batches keep asking for, of device_memory_mb; with "
+                  "several workers in async mode only. 0: none."},
+                 [&options](const OptionValue& value) {
+                   options.device_cache_bytes = std::get<int64_t>(value) << 20;
+                 })
+      .Between(0, 1 << 24);
+  keys.Add("device_cache_age_steps", &options.device_cache_age_steps, "steps",
+           "async: a row in that cache is read again after so many steps.")
+      .Between(1, kMaxRows);
   keys.AddCustom({"dtype", std::string("f32"), "", "Numbers of the dense part's products."},
                  [&options](const OptionValue& value) {
                    options.compute_dtype =

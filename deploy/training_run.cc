@@ -66,6 +66,14 @@ void ShowResult(const TrainingRun& run, const TrainResult& result, Progress& pro
                                 result.interrupted ? "stopped" : "finished", result.steps,
                                 result.samples, FormatDuration(result.seconds), rate,
                                 result.last_loss));
+  if (result.row_cache.lookups > 0) {
+    progress.Line(absl::StrFormat(
+        "rows on the GPU: %.1f %% of %d lookups (%d taken in, %d given up, %d too old)",
+        100.0 * static_cast<double>(result.row_cache.hits) /
+            static_cast<double>(result.row_cache.lookups),
+        result.row_cache.lookups, result.row_cache.admitted, result.row_cache.evicted,
+        result.row_cache.aged));
+  }
   if (result.nonfinite_steps > 0) {
     progress.Line(absl::StrCat("steps left out, not finite: ", result.nonfinite_steps));
   }

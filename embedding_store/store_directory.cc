@@ -93,7 +93,7 @@ absl::Status StoreDirectory::OpenToWrite() {
 absl::Status StoreDirectory::ReadCurrent() {
   const std::string file = path_ + "/CURRENT";
   PAGODA_ASSIGN_OR_RETURN(const std::string text, fs_->ReadAll(file));
-  const std::string first = text.substr(0, text.find('\n'));
+  const std::string first(*absl::StrSplit(text, '\n').begin());
   if (absl::StartsWith(first, kMagicWord) && first != kMagicLine) {
     return absl::FailedPreconditionError(
         absl::StrCat(file, " has format \"", first, "\", this build reads \"", kMagicLine, "\""));

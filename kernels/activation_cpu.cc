@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/activation_gpu.h"
 #include "kernels/activation_math.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
 
 namespace pagoda {
 namespace {
@@ -101,6 +103,7 @@ absl::Status ActivationForward(Context& ctx, Activation f, const Tensor& x, cons
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "ActivationForward");
   if (!check.Present("x", x).Has("y", y, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ActivationForwardGpu(ctx, f, x, y));
   const Operands operands{f, x.data<float>(), nullptr, nullptr, 0.0f, y.data<float>()};
   ForChunks(ctx, x.size(), kChunkElements,
             [&](int64_t, int64_t begin, int64_t end) { RunForward(operands, begin, end); });
@@ -118,6 +121,7 @@ absl::Status ActivationBackward(Context& ctx, Activation f, const Tensor& x, con
     check.HasOrAbsent("x", x, y.shape());
   }
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ActivationBackwardGpu(ctx, f, x, y, dy, beta, dx));
   const Operands operands{f,    x.data<float>(), y.data<float>(), dy.data<float>(),
                           beta, dx.data<float>()};
   ForChunks(ctx, y.size(), kChunkElements,

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/batch_norm_gpu.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -168,6 +170,8 @@ absl::Status BatchNormTrain(Context& ctx, const Tensor& x, const Tensor& gamma, 
   const int64_t n = x.dim(0), d = x.dim(1);
   check.Has("saved_mean", saved_mean, {d}).Has("saved_inv_std", saved_inv_std, {d});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, BatchNormTrainGpu(ctx, x, gamma, beta, args, running_mean, running_var, y,
+                                       saved_mean, saved_inv_std));
 
   const double count = static_cast<double>(n > 0 ? n : 1);
   Operands operands{.d = d, .x = x.data<float>(), .mean = saved_mean.data<float>()};
@@ -197,6 +201,7 @@ absl::Status BatchNormInfer(Context& ctx, const Tensor& x, const Tensor& gamma, 
   const ArgumentCheck check =
       CheckForward(ctx, "BatchNormInfer", x, gamma, beta, running_mean, running_var, y);
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, BatchNormInferGpu(ctx, x, gamma, beta, args, running_mean, running_var, y));
   std::vector<float> inv_std(static_cast<size_t>(x.dim(1)));
   for (size_t j = 0; j < inv_std.size(); ++j) {
     inv_std[j] =
@@ -220,6 +225,8 @@ absl::Status BatchNormBackward(Context& ctx, const Tensor& x, const Tensor& gamm
   check.HasOrAbsent("dx", dx, {n, d}).HasOrAbsent("dgamma", dgamma, {d});
   check.HasOrAbsent("dbeta", dbeta, {d});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(
+      ctx, BatchNormBackwardGpu(ctx, x, gamma, saved_mean, saved_inv_std, dy, dx, dgamma, dbeta));
 
   Operands operands{.d = d,
                     .x = x.data<float>(),

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/concat_gpu.h"
+#include "kernels/dispatch.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -67,6 +69,7 @@ Columns IntoWide(const Tensor& narrow, int64_t column, const Tensor& wide, float
 absl::Status WriteColumns(Context& ctx, const Tensor& narrow, int64_t column, const Tensor& wide) {
   KernelScope scope(ctx);
   PAGODA_RETURN_IF_ERROR(CheckColumns(ctx, "WriteColumns", narrow, column, wide));
+  PAGODA_ON_GPU(ctx, WriteColumnsGpu(ctx, narrow, column, wide));
   return Move(ctx, IntoWide(narrow, column, wide, 0.0f), wide.dim(0));
 }
 
@@ -74,6 +77,7 @@ absl::Status ReadColumns(Context& ctx, const Tensor& wide, int64_t column, float
                          const Tensor& narrow) {
   KernelScope scope(ctx);
   PAGODA_RETURN_IF_ERROR(CheckColumns(ctx, "ReadColumns", narrow, column, wide));
+  PAGODA_ON_GPU(ctx, ReadColumnsGpu(ctx, wide, column, beta, narrow));
   const Columns columns{wide.data<float>() + column,
                         wide.dim(1),
                         narrow.data<float>(),
@@ -86,6 +90,7 @@ absl::Status ReadColumns(Context& ctx, const Tensor& wide, int64_t column, float
 absl::Status AddColumns(Context& ctx, const Tensor& narrow, int64_t column, const Tensor& wide) {
   KernelScope scope(ctx);
   PAGODA_RETURN_IF_ERROR(CheckColumns(ctx, "AddColumns", narrow, column, wide));
+  PAGODA_ON_GPU(ctx, AddColumnsGpu(ctx, narrow, column, wide));
   return Move(ctx, IntoWide(narrow, column, wide, 1.0f), wide.dim(0));
 }
 

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "kernels/gpu_device.h"
 
 namespace pagoda {
 namespace {
@@ -268,50 +269,35 @@ class FakeAllocator : public Allocator {
   std::shared_ptr<FakeArena> arena_;
 };
 
-// A block of rows to move; rows of both sides may have gaps in between.
-struct RowBlock {
-  const float* from;
-  int64_t from_stride;
-  float* to;
-  int64_t to_stride;
-  int64_t rows;
-  int64_t width;
-};
-
-void CopyBlock(const RowBlock& block) {
-  if (block.from_stride == block.width && block.to_stride == block.width) {
-    std::copy_n(block.from, block.rows * block.width, block.to);
+void CopyOnHost(const RowsCopy& copy) {
+  if (copy.rows * copy.row_bytes == 0) return;
+  if (copy.from_pitch == copy.row_bytes && copy.to_pitch == copy.row_bytes) {
+    std::memcpy(copy.to, copy.from, static_cast<size_t>(copy.rows * copy.row_bytes));
     return;
   }
-  for (int64_t i = 0; i < block.rows; ++i) {
-    std::copy_n(block.from + i * block.from_stride, block.width, block.to + i * block.to_stride);
+  for (int64_t i = 0; i < copy.rows; ++i) {
+    std::memcpy(copy.to + i * copy.to_pitch, copy.from + i * copy.from_pitch,
+                static_cast<size_t>(copy.row_bytes));
   }
 }
 
 // In pieces that are worth a thread's while.
-void CopyBlocks(ThreadPool& pool, std::span<const RowBlock> blocks) {
-  constexpr int64_t kPieceElements = 16384;
-  std::vector<RowBlock> pieces;
-  for (const RowBlock& block : blocks) {
-    const int64_t step = std::max<int64_t>(kPieceElements / std::max<int64_t>(block.width, 1), 1);
-    for (int64_t begin = 0; begin < block.rows; begin += step) {
-      RowBlock piece = block;
-      piece.from += begin * block.from_stride;
-      piece.to += begin * block.to_stride;
-      piece.rows = std::min(step, block.rows - begin);
+void CopyOnPool(ThreadPool& pool, std::span<const RowsCopy> copies) {
+  constexpr int64_t kPieceBytes = 65536;
+  std::vector<RowsCopy> pieces;
+  for (const RowsCopy& copy : copies) {
+    if (copy.rows * copy.row_bytes == 0) continue;
+    const int64_t step = std::max<int64_t>(kPieceBytes / copy.row_bytes, 1);
+    for (int64_t begin = 0; begin < copy.rows; begin += step) {
+      RowsCopy piece = copy;
+      piece.from += begin * copy.from_pitch;
+      piece.to += begin * copy.to_pitch;
+      piece.rows = std::min(step, copy.rows - begin);
       pieces.push_back(piece);
     }
   }
   pool.ParallelFor(static_cast<int64_t>(pieces.size()),
-                   [&](int64_t i) { CopyBlock(pieces[static_cast<size_t>(i)]); });
-}
-
-absl::Status CheckRowsTensor(const char* what, const Tensor& rows, Device device) {
-  if (rows.rank() == 2 && rows.dtype() == DType::kF32 && rows.device() == device) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(what, ": a tensor ", ShapeString(rows.shape()),
-                                                 " is not f32 [rows, width] on this device"));
+                   [&](int64_t i) { CopyOnHost(pieces[static_cast<size_t>(i)]); });
 }
 
 // Bytes of a tensor, or INVALID_ARGUMENT for a shape that none can have.
@@ -339,7 +325,59 @@ absl::StatusOr<int64_t> ByteSize(const Shape& shape, DType dtype) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool) {
+RowsCopy WholeToDevice(const void* host, const Tensor& to) {
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(host);
+  copy.to = static_cast<char*>(to.raw());
+  copy.row_bytes = copy.from_pitch = copy.to_pitch = to.size() * SizeOf(to.dtype());
+  copy.rows = 1;
+  copy.to_device = true;
+  return copy;
+}
+
+RowsCopy WholeToHost(const Tensor& from, void* host) {
+  RowsCopy copy;
+  copy.from = static_cast<const char*>(from.raw());
+  copy.to = static_cast<char*>(host);
+  copy.row_bytes = copy.from_pitch = copy.to_pitch = from.size() * SizeOf(from.dtype());
+  copy.rows = 1;
+  return copy;
+}
+
+RowsCopy RowsToDevice(const float* host, int64_t host_stride, const Tensor& to) {
+  PAGODA_CHECK(to.rank() == 2 && to.dtype() == DType::kF32 && host_stride >= to.dim(1));
+  RowsCopy copy = WholeToDevice(host, to);
+  copy.rows = to.dim(0);
+  copy.row_bytes = copy.to_pitch = to.dim(1) * 4;
+  copy.from_pitch = host_stride * 4;
+  return copy;
+}
+
+RowsCopy RowsToHost(const Tensor& from, float* host, int64_t host_stride) {
+  PAGODA_CHECK(from.rank() == 2 && from.dtype() == DType::kF32 && host_stride >= from.dim(1));
+  RowsCopy copy = WholeToHost(from, host);
+  copy.rows = from.dim(0);
+  copy.row_bytes = copy.from_pitch = from.dim(1) * 4;
+  copy.to_pitch = host_stride * 4;
+  return copy;
+}
+
+absl::Status Allocator::CopyRows(const RowsCopy& copy) {
+  BeginAccess();
+  CopyOnHost(copy);
+  EndAccess();
+  return absl::OkStatus();
+}
+
+absl::Status Allocator::Zero(void* at, int64_t bytes) {
+  BeginAccess();
+  std::memset(at, 0, static_cast<size_t>(bytes));
+  EndAccess();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPool* pool,
+                                                         int64_t gpu_memory_bytes) {
   PAGODA_CHECK(pool != nullptr);
   switch (device.kind) {
     case DeviceKind::kCpu:
@@ -354,7 +392,9 @@ absl::StatusOr<std::unique_ptr<Context>> Context::Create(Device device, ThreadPo
     case DeviceKind::kEmulated:
     case DeviceKind::kCuda: break;
   }
-  return absl::UnimplementedError("this build of Pagoda has no GPU kernels: use device = \"cpu\"");
+  PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Allocator> gpu,
+                          CreateGpuAllocator(device, {gpu_memory_bytes}));
+  return std::unique_ptr<Context>(new Context(device, pool, std::move(gpu)));
 }
 
 absl::StatusOr<Tensor> Context::Empty(Shape shape, DType dtype) {
@@ -365,8 +405,7 @@ absl::StatusOr<Tensor> Context::Empty(Shape shape, DType dtype) {
 
 absl::StatusOr<Tensor> Context::Zeros(Shape shape, DType dtype) {
   PAGODA_ASSIGN_OR_RETURN(Tensor tensor, Empty(std::move(shape), dtype));
-  KernelScope scope(*this);
-  std::memset(tensor.raw(), 0, static_cast<size_t>(tensor.size() * SizeOf(dtype)));
+  PAGODA_RETURN_IF_ERROR(allocator_->Zero(tensor.raw(), tensor.size() * SizeOf(dtype)));
   return tensor;
 }
 
@@ -378,9 +417,8 @@ absl::Status Context::CopyFromHost(const void* host, int64_t size_bytes, const T
                                                    " of ", bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  KernelScope scope(*this);
-  std::memcpy(to.raw(), host, static_cast<size_t>(bytes));
-  return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(WholeToDevice(host, to)));
+  return allocator_->Synchronize();
 }
 
 absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_bytes) {
@@ -391,35 +429,18 @@ absl::Status Context::CopyToHost(const Tensor& from, void* host, int64_t size_by
                                                    " bytes into ", size_bytes, " bytes"));
   }
   if (bytes == 0) return absl::OkStatus();
-  KernelScope scope(*this);
-  std::memcpy(host, from.raw(), static_cast<size_t>(bytes));
-  return absl::OkStatus();
+  PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(WholeToHost(from, host)));
+  return allocator_->Synchronize();
 }
 
-absl::Status Context::CopyRowsFromHost(std::span<const RowsFromHost> copies) {
-  KernelScope scope(*this);
-  std::vector<RowBlock> blocks;
-  for (const RowsFromHost& copy : copies) {
-    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsFromHost", copy.to, device_));
-    const int64_t width = copy.to.dim(1);
-    blocks.push_back(
-        {copy.host, copy.host_stride, copy.to.data<float>(), width, copy.to.dim(0), width});
+absl::Status Context::Copy(std::span<const RowsCopy> copies) {
+  if (!on_gpu()) {
+    KernelScope scope(*this);
+    CopyOnPool(*pool_, copies);
+    return absl::OkStatus();
   }
-  CopyBlocks(*pool_, blocks);
-  return absl::OkStatus();
-}
-
-absl::Status Context::CopyRowsToHost(std::span<const RowsToHost> copies) {
-  KernelScope scope(*this);
-  std::vector<RowBlock> blocks;
-  for (const RowsToHost& copy : copies) {
-    PAGODA_RETURN_IF_ERROR(CheckRowsTensor("CopyRowsToHost", copy.from, device_));
-    const int64_t width = copy.from.dim(1);
-    blocks.push_back(
-        {copy.from.data<float>(), width, copy.host, copy.host_stride, copy.from.dim(0), width});
-  }
-  CopyBlocks(*pool_, blocks);
-  return absl::OkStatus();
+  for (const RowsCopy& copy : copies) PAGODA_RETURN_IF_ERROR(allocator_->CopyRows(copy));
+  return allocator_->Synchronize();
 }
 
 }  // namespace pagoda

@@ -31,7 +31,25 @@
 
 namespace pagoda {
 
-// Memory of one device. Implementations: context.cc (CPU, fake).
+// Rows of bytes to move between a device and the host; both sides may have gaps in between.
+struct RowsCopy {
+  const char* from = nullptr;
+  int64_t from_pitch = 0;  // Bytes between rows.
+  char* to = nullptr;
+  int64_t to_pitch = 0;
+  int64_t row_bytes = 0;
+  int64_t rows = 0;
+  bool to_device = false;
+};
+
+// All of a tensor.
+RowsCopy WholeToDevice(const void* host, const Tensor& to);
+RowsCopy WholeToHost(const Tensor& from, void* host);
+// A tensor f32 [rows, width] and rows on the host, `host_stride` >= width elements apart.
+RowsCopy RowsToDevice(const float* host, int64_t host_stride, const Tensor& to);
+RowsCopy RowsToHost(const Tensor& from, float* host, int64_t host_stride);
+
+// Memory of one device. Implementations: context.cc (CPU, fake), gpu_device.cc.
 class Allocator {
  public:
   virtual ~Allocator() = default;
@@ -41,27 +59,27 @@ class Allocator {
   // Brackets an operator; the fake device opens its pages in between.
   virtual void BeginAccess() {}
   virtual void EndAccess() {}
-};
 
-// Rows of a tensor and their place on the host, for Context::CopyRows*.
-struct RowsFromHost {
-  const float* host = nullptr;
-  int64_t host_stride = 0;  // Elements between rows.
-  Tensor to;                // f32 [rows, width]
-};
-struct RowsToHost {
-  Tensor from;  // f32 [rows, width]
-  float* host = nullptr;
-  int64_t host_stride = 0;
+  // A GPU's memory is reached by these alone, in the order of its stream; the host's
+  // side of a copy must stay until Synchronize has returned.
+  virtual bool is_gpu() const { return false; }
+  virtual absl::Status CopyRows(const RowsCopy& copy);
+  virtual absl::Status Zero(void* at, int64_t bytes);
+  //   INTERNAL  a kernel failed (named)
+  virtual absl::Status Synchronize() { return absl::OkStatus(); }
 };
 
 class Context {
  public:
-  // `pool` must outlive the context; results do not depend on its size.
+  // `pool` must outlive the context; results do not depend on its size. A GPU's tensors
+  // together take at most `gpu_memory_bytes`; 0: what the device has.
   //   UNIMPLEMENTED  this build has no such device
-  static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool);
+  //   others         CreateGpuAllocator's
+  static absl::StatusOr<std::unique_ptr<Context>> Create(Device device, ThreadPool* pool,
+                                                         int64_t gpu_memory_bytes = 0);
 
   Device device() const { return device_; }
+  bool on_gpu() const { return allocator_->is_gpu(); }
   ThreadPool& pool() { return *pool_; }
   Allocator& allocator() { return *allocator_; }
 
@@ -81,11 +99,8 @@ class Context {
   absl::Status CopyFromHost(const void* host, int64_t size_bytes, const Tensor& to);
   absl::Status CopyToHost(const Tensor& from, void* host, int64_t size_bytes);
 
-  // The same for many blocks of rows at once, on the pool. REQUIRES: host memory is
-  // large enough, and host_stride >= width.
-  //   INVALID_ARGUMENT  a tensor is not f32 [rows, width], or not of this device
-  absl::Status CopyRowsFromHost(std::span<const RowsFromHost> copies);
-  absl::Status CopyRowsToHost(std::span<const RowsToHost> copies);
+  // The same for many blocks of rows at once, on the pool.
+  absl::Status Copy(std::span<const RowsCopy> copies);
 
   template <typename T>
   absl::StatusOr<Tensor> Upload(std::span<const T> host, Shape shape) {

@@ -13,6 +13,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/cross_layer_gpu.h"
+#include "kernels/dispatch.h"
 #include "kernels/vector_lanes.h"
 
 namespace pagoda {
@@ -153,6 +155,7 @@ absl::Status CrossV1Forward(Context& ctx, const Tensor& x0, const Tensor& x, con
       .Has("y", y, {n, d})
       .Has("xw", xw, {n});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, CrossV1ForwardGpu(ctx, x0, x, w, b, y, xw));
   CrossV1Args args = {};
   args.x0 = x0.data<float>();
   args.x = x.data<float>();
@@ -178,6 +181,7 @@ absl::Status CrossV1Backward(Context& ctx, const Tensor& x0, const Tensor& x, co
   check.HasOrAbsent("dx0", gradients.dx0, {n, d}).HasOrAbsent("dx", gradients.dx, {n, d});
   check.HasOrAbsent("dw", gradients.dw, {d}).HasOrAbsent("db", gradients.db, {d});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, CrossV1BackwardGpu(ctx, x0, x, w, xw, dy, gradients));
   CrossV1Args args = {};
   args.x0 = x0.data<float>();
   args.x = x.data<float>();
@@ -209,6 +213,7 @@ absl::Status CrossV2Forward(Context& ctx, const Tensor& x0, const Tensor& u, con
   if (!check.Rank("x0", x0, 2).ok()) return check.status();
   check.Has("u", u, x0.shape()).Has("x", x, x0.shape()).Has("y", y, x0.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, CrossV2ForwardGpu(ctx, x0, u, x, y));
   CrossV2Args args = {};
   args.x0 = x0.data<float>();
   args.u = u.data<float>();
@@ -228,6 +233,7 @@ absl::Status CrossV2Backward(Context& ctx, const Tensor& x0, const Tensor& u, co
   check.HasOrAbsent("dx0", gradients.dx0, x0.shape()).HasOrAbsent("du", gradients.du, x0.shape());
   check.HasOrAbsent("dx", gradients.dx, x0.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, CrossV2BackwardGpu(ctx, x0, u, dy, gradients));
   CrossV2Args args = {};
   args.x0 = x0.data<float>();
   args.u = u.data<float>();

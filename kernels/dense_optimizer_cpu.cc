@@ -5,6 +5,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dense_optimizer_gpu.h"
+#include "kernels/dispatch.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -117,6 +119,10 @@ absl::Status DenseOptimizerStep(Context& ctx, const DenseStepArgs& args, const T
   const double step = static_cast<double>(args.step);
   const double rest1 = 1.0 - std::pow(static_cast<double>(args.beta1), step);
   const double rest2 = 1.0 - std::pow(static_cast<double>(args.beta2), step);
+  const float first_correction = static_cast<float>(1.0 / rest1);
+  const float root_correction = static_cast<float>(1.0 / std::sqrt(rest2));
+  PAGODA_ON_GPU(ctx, DenseOptimizerStepGpu(ctx, args, first_correction, root_correction, gradient,
+                                           w, slot1, slot2));
   const Operands operands{.gradient = gradient.data<float>(),
                           .w = w.data<float>(),
                           .slot1 = slot1.data<float>(),
@@ -129,8 +135,8 @@ absl::Status DenseOptimizerStep(Context& ctx, const DenseStepArgs& args, const T
                           .beta2 = args.beta2,
                           .epsilon = args.epsilon,
                           .decay = decoupled ? args.learning_rate * args.weight_decay : 0.0f,
-                          .first_correction = static_cast<float>(1.0 / rest1),
-                          .root_correction = static_cast<float>(1.0 / std::sqrt(rest2))};
+                          .first_correction = first_correction,
+                          .root_correction = root_correction};
   const Loop loop = LoopOf(args);
   ForChunks(ctx, w.size(), kChunkElements,
             [&](int64_t, int64_t begin, int64_t end) { loop(operands, begin, end); });

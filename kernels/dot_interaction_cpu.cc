@@ -18,6 +18,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/dot_interaction_gpu.h"
 #include "kernels/vector_lanes.h"
 
 namespace pagoda {
@@ -187,6 +189,7 @@ absl::Status DotInteractionForward(Context& ctx, const Tensor& x, const Tensor& 
   ArgumentCheck check(ctx, "DotInteractionForward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
   if (!check.Has("out", out, {x.dim(0), PairsBefore(x.dim(1))}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, DotInteractionForwardGpu(ctx, x, out));
   const DotArgs args = {.x = x.data<float>(),
                         .out = out.data<float>(),
                         .dx = nullptr,
@@ -205,6 +208,7 @@ absl::Status DotInteractionBackward(Context& ctx, const Tensor& x, const Tensor&
   if (!check.Rank("x", x, 3).ok()) return check.status();
   check.Has("dout", dout, {x.dim(0), PairsBefore(x.dim(1))}).Has("dx", dx, x.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, DotInteractionBackwardGpu(ctx, x, dout, beta, dx));
   const DotArgs args = {.x = x.data<float>(),
                         .out = dout.data<float>(),
                         .dx = dx.data<float>(),

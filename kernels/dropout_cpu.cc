@@ -7,6 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/dropout_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -66,6 +68,7 @@ absl::Status Dropout(Context& ctx, const Tensor& x, const DropoutArgs& args, flo
   }
   check.That(x.rank() >= 1, "x has no rows");
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, DropoutGpu(ctx, x, args, beta, out));
   const int64_t d = x.dim(0) > 0 ? x.size() / x.dim(0) : 0;
   // RandomUniform is k * 2^-24 for an integer k, so that "uniform >= rate" is
   // "k >= ceil(rate * 2^24)", without rounding: the product is exact.

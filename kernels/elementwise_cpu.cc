@@ -5,6 +5,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/elementwise_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -143,12 +145,15 @@ absl::Status RunRows(Context& ctx, Loop loop, const Operands& operands, int64_t 
   return absl::OkStatus();
 }
 
-absl::Status Binary(Context& ctx, const char* op, Loop loop, const Tensor& a, const Tensor& b,
-                    const Tensor& out) {
+using BinaryOnGpu = absl::Status (*)(Context&, const Tensor&, const Tensor&, const Tensor&);
+
+absl::Status Binary(Context& ctx, const char* op, Loop loop, [[maybe_unused]] BinaryOnGpu on_gpu,
+                    const Tensor& a, const Tensor& b, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, op);
   check.Present("a", a).Has("b", b, a.shape()).Has("out", out, a.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, on_gpu(ctx, a, b, out));
   return RunElements(
       ctx, loop, {.a = a.data<float>(), .b = b.data<float>(), .out = out.data<float>()}, a.size());
 }
@@ -159,27 +164,30 @@ absl::Status AxpBy(Context& ctx, float alpha, const Tensor& x, float beta, const
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "AxpBy");
   if (!check.Present("x", x).Has("out", out, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, AxpByGpu(ctx, alpha, x, beta, out));
   return RunElements(ctx, RunAxpByRange,
                      {.a = x.data<float>(), .alpha = alpha, .beta = beta, .out = out.data<float>()},
                      x.size());
 }
 
 absl::Status Add(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "Add", RunAddRange, a, b, out);
+  return Binary(ctx, "Add", RunAddRange, PAGODA_GPU_TWIN(AddGpu), a, b, out);
 }
 
 absl::Status Multiply(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "Multiply", RunMultiplyRange, a, b, out);
+  return Binary(ctx, "Multiply", RunMultiplyRange, PAGODA_GPU_TWIN(MultiplyGpu), a, b, out);
 }
 
 absl::Status MultiplyAdd(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
-  return Binary(ctx, "MultiplyAdd", RunMultiplyAddRange, a, b, out);
+  return Binary(ctx, "MultiplyAdd", RunMultiplyAddRange, PAGODA_GPU_TWIN(MultiplyAddGpu), a, b,
+                out);
 }
 
 absl::Status Fill(Context& ctx, float value, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "Fill");
   if (!check.Present("out", out).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, FillGpu(ctx, value, out));
   return RunElements(ctx, RunFillRange, {.alpha = value, .out = out.data<float>()}, out.size());
 }
 
@@ -189,6 +197,7 @@ absl::Status AddRowVector(Context& ctx, const Tensor& x, const Tensor& v, const 
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("v", v, {d}).Has("out", out, {n, d}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, AddRowVectorGpu(ctx, x, v, out));
   return RunRows(ctx, RunAddVectorToRows,
                  {.a = x.data<float>(), .b = v.data<float>(), .d = d, .out = out.data<float>()}, n);
 }
@@ -199,6 +208,7 @@ absl::Status ScaleRows(Context& ctx, const Tensor& x, const Tensor& s, const Ten
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("s", s, {n}).Has("out", out, {n, d}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ScaleRowsGpu(ctx, x, s, out));
   return RunRows(ctx, RunScaleEachRow,
                  {.a = x.data<float>(), .b = s.data<float>(), .d = d, .out = out.data<float>()}, n);
 }
@@ -209,6 +219,7 @@ absl::Status SumRows(Context& ctx, const Tensor& x, float beta, const Tensor& ou
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("out", out, {d}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SumRowsGpu(ctx, x, beta, out));
   const int64_t num_chunks = NumChunks(n, kReduceRows);
   PAGODA_ASSIGN_OR_RETURN(Tensor partials, ctx.Zeros({num_chunks + 1, d}));
   float* total = partials.data<float>();  // Row 0; the chunks' sums follow.
@@ -226,6 +237,7 @@ absl::Status SumColumns(Context& ctx, const Tensor& x, float beta, const Tensor&
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("out", out, {n}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SumColumnsGpu(ctx, x, beta, out));
   return RunRows(ctx, RunSumEachRow,
                  {.a = x.data<float>(), .beta = beta, .d = d, .out = out.data<float>()}, n);
 }
@@ -237,6 +249,7 @@ absl::Status DotRows(Context& ctx, const Tensor& a, const Tensor& b, float beta,
   if (!check.Rank("a", a, 2).ok()) return check.status();
   const int64_t n = a.dim(0), d = a.dim(1);
   if (!check.Has("b", b, {n, d}).Has("out", out, {n}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, DotRowsGpu(ctx, a, b, beta, out));
   return RunRows(
       ctx, RunDotEachRow,
       {.a = a.data<float>(), .b = b.data<float>(), .beta = beta, .d = d, .out = out.data<float>()},
@@ -247,6 +260,7 @@ absl::Status SumAll(Context& ctx, const Tensor& x, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "SumAll");
   if (!check.Present("x", x).Has("out", out, {}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SumAllGpu(ctx, x, out));
   std::vector<double> partials(static_cast<size_t>(NumChunks(x.size(), kChunkElements)), 0.0);
   ForChunks(ctx, x.size(), kChunkElements, [&](int64_t index, int64_t begin, int64_t end) {
     RunSumInDouble({x.data<float>(), &partials[static_cast<size_t>(index)]}, begin, end);
@@ -262,6 +276,7 @@ absl::Status BroadcastScalar(Context& ctx, float alpha, const Tensor& s, float b
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "BroadcastScalar");
   if (!check.Present("out", out).Has("s", s, {}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, BroadcastScalarGpu(ctx, alpha, s, beta, out));
   const float value = alpha * *s.data<float>();
   return RunElements(ctx, RunFillRange, {.alpha = value, .beta = beta, .out = out.data<float>()},
                      out.size());

@@ -13,6 +13,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/embedding_bag_gpu.h"
 #include "kernels/row_sum.h"
 #include "kernels/vector_lanes.h"
 
@@ -184,9 +186,10 @@ PAGODA_INLINE void GatherBackward(const GatherBackwardArgs& a, int64_t begin, in
 PAGODA_VECTOR_VERSIONS(GatherBackward, GatherBackwardArgs)
 
 // Checks that offsets [num_rows + 1] run from 0 to the size of what they cut.
-void CheckOffsets(ArgumentCheck& check, const char* name, const Tensor& offsets, int64_t num_rows,
-                  const Tensor& items) {
+void CheckOffsets(ArgumentCheck& check, bool on_gpu, const char* name, const Tensor& offsets,
+                  int64_t num_rows, const Tensor& items) {
   if (!check.Has(name, offsets, {num_rows + 1}, DType::kI32).ok()) return;
+  if (on_gpu) return;  // Its values are trusted: the host does not see them.
   const int32_t* values = offsets.data<int32_t>();
   check.That(values[0] == 0 && values[num_rows] == items.dim(0),
              "offsets do not run from 0 to the number of items that they cut");
@@ -194,14 +197,15 @@ void CheckOffsets(ArgumentCheck& check, const char* name, const Tensor& offsets,
 
 // Checks the operands that both directions have, and strips them to pointers.
 // What is returned is of use only when the check is ok.
-BagArgs CheckBag(ArgumentCheck& check, const Tensor& rows, const EmbeddingBagIndex& index,
-                 const char* out_name, const Tensor& out) {
+BagArgs CheckBag(ArgumentCheck& check, bool on_gpu, const Tensor& rows,
+                 const EmbeddingBagIndex& index, const char* out_name, const Tensor& out) {
   check.Rank(out_name, out, 3).Rank("rows", rows, 2).Rank("inverse", index.inverse, 1, DType::kI32);
   if (!check.ok()) return {};
   check.Has("rows", rows, {rows.dim(0), out.dim(2)});
   check.That(index.batch == out.dim(0), "the index has another batch size");
   check.That(index.num_features >= 0, "the index has a negative number of features");
-  CheckOffsets(check, "offsets", index.offsets, index.batch * index.num_features, index.inverse);
+  CheckOffsets(check, on_gpu, "offsets", index.offsets, index.batch * index.num_features,
+               index.inverse);
   check.Has("columns", index.columns, {index.num_features}, DType::kI32);
   check.Has("pooling", index.pooling, {index.num_features}, DType::kI32);
   if (!check.ok()) return {};
@@ -219,6 +223,7 @@ BagArgs CheckBag(ArgumentCheck& check, const Tensor& rows, const EmbeddingBagInd
                   .fills_output = index.num_features == out.dim(1),
                   .all_sums = true,
                   .beta = 0.0f};
+  if (on_gpu) return args;
   for (int64_t k = 0; k < index.num_features; ++k) {
     const int32_t column = args.columns[k];
     const int32_t pooling = args.pooling[k];
@@ -237,8 +242,9 @@ absl::Status EmbeddingBagForward(Context& ctx, const Tensor& rows, const Embeddi
                                  const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "EmbeddingBagForward");
-  const BagArgs args = CheckBag(check, rows, index, "out", out);
+  const BagArgs args = CheckBag(check, ctx.on_gpu(), rows, index, "out", out);
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, EmbeddingBagForwardGpu(ctx, rows, index, out));
   const int64_t samples =
       std::max<int64_t>(kRowsPerPiece / std::max<int64_t>(args.num_features, 1), 1);
   ForChunks(ctx, index.batch, samples,
@@ -250,13 +256,15 @@ absl::Status EmbeddingBagBackward(Context& ctx, const Tensor& dout, const Embedd
                                   float beta, const Tensor& drows) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "EmbeddingBagBackward");
-  BagArgs args = CheckBag(check, drows, index, "dout", dout);
+  BagArgs args = CheckBag(check, ctx.on_gpu(), drows, index, "dout", dout);
   if (!check.ok()) return check.status();
   const int64_t nnz = index.inverse.dim(0);
   const int64_t num_unique = drows.dim(0);
   check.Has("occurrence_segments", index.occurrence_segments, {nnz}, DType::kI32);
-  CheckOffsets(check, "occurrence_offsets", index.occurrence_offsets, num_unique, index.inverse);
+  CheckOffsets(check, ctx.on_gpu(), "occurrence_offsets", index.occurrence_offsets, num_unique,
+               index.inverse);
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, EmbeddingBagBackwardGpu(ctx, dout, index, beta, drows));
   args.occurrence_offsets = index.occurrence_offsets.data<int32_t>();
   args.occurrence_segments = index.occurrence_segments.data<int32_t>();
   args.beta = beta;
@@ -275,6 +283,7 @@ absl::Status GatherRows(Context& ctx, const Tensor& rows, const Tensor& inverse,
   if (!check.ok()) return check.status();
   const int64_t n = inverse.dim(0);
   if (!check.Has("out", out, {n, rows.dim(1)}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, GatherRowsGpu(ctx, rows, inverse, out));
   const GatherArgs args = {.rows = rows.data<float>(),
                            .inverse = inverse.data<int32_t>(),
                            .out = out.data<float>(),
@@ -292,8 +301,11 @@ absl::Status GatherRowsBackward(Context& ctx, const Tensor& dout, const Tensor& 
   if (!check.ok()) return check.status();
   const int64_t num_rows = drows.dim(0);
   check.Has("dout", dout, {occurrences.dim(0), drows.dim(1)});
-  CheckOffsets(check, "occurrence_offsets", occurrence_offsets, num_rows, occurrences);
+  CheckOffsets(check, ctx.on_gpu(), "occurrence_offsets", occurrence_offsets, num_rows,
+               occurrences);
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx,
+                GatherRowsBackwardGpu(ctx, dout, occurrence_offsets, occurrences, beta, drows));
   const GatherBackwardArgs args = {.dout = dout.data<float>(),
                                    .occurrence_offsets = occurrence_offsets.data<int32_t>(),
                                    .occurrences = occurrences.data<int32_t>(),

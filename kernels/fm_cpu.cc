@@ -7,6 +7,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/fm_gpu.h"
 #include "kernels/vector_lanes.h"
 
 namespace pagoda {
@@ -70,6 +72,7 @@ absl::Status FmForward(Context& ctx, const Tensor& x, const Tensor& out) {
   ArgumentCheck check(ctx, "FmForward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
   if (!check.Has("out", out, {x.dim(0)}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, FmForwardGpu(ctx, x, out));
   const FmArgs args = {.x = x.data<float>(),
                        .out = out.data<float>(),
                        .dx = nullptr,
@@ -87,6 +90,7 @@ absl::Status FmBackward(Context& ctx, const Tensor& x, const Tensor& dout, float
   ArgumentCheck check(ctx, "FmBackward");
   if (!check.Rank("x", x, 3).ok()) return check.status();
   if (!check.Has("dout", dout, {x.dim(0)}).Has("dx", dx, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, FmBackwardGpu(ctx, x, dout, beta, dx));
   const FmArgs args = {.x = x.data<float>(),
                        .out = dout.data<float>(),
                        .dx = dx.data<float>(),

@@ -6,6 +6,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/gradient_norm_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -38,6 +40,7 @@ absl::Status SquaredNorm(Context& ctx, const Tensor& x, const Tensor& out) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "SquaredNorm");
   if (!check.Present("x", x).Has("out", out, {2}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SquaredNormGpu(ctx, x, out));
   std::vector<Measure> chunks(static_cast<size_t>(NumChunks(x.size(), kChunkElements)));
   ForChunks(ctx, x.size(), kChunkElements, [&](int64_t index, int64_t begin, int64_t end) {
     RunMeasureRange({x.data<float>(), &chunks[static_cast<size_t>(index)]}, begin, end);

@@ -1,7 +1,9 @@
 // Bound by memory: 8 bytes per element forward, 8 or 12 backward.
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
 #include "kernels/in_batch_logits.h"
+#include "kernels/in_batch_logits_gpu.h"
 
 namespace pagoda {
 namespace {
@@ -25,6 +27,7 @@ absl::Status InBatchLogitsForward(Context& ctx, const Tensor& scores, const Tens
   const int64_t n = items.dim(0);
   check.HasOrAbsent("log_q", log_q, {n}).Has("out", out, {n, n});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, InBatchLogitsForwardGpu(ctx, scores, items, log_q, temperature, out));
   const int32_t* item = items.data<int32_t>();
   const float* correction = log_q.data<float>();
   const float scale = 1.0f / temperature;
@@ -49,6 +52,7 @@ absl::Status InBatchLogitsBackward(Context& ctx, const Tensor& dout, const Tenso
   const int64_t n = items.dim(0);
   check.Has("dscores", dscores, {n, n});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, InBatchLogitsBackwardGpu(ctx, dout, items, temperature, beta, dscores));
   const int32_t* item = items.data<int32_t>();
   const float scale = 1.0f / temperature;
   ForChunks(ctx, n, RowsPerChunk(n), [&](int64_t, int64_t begin, int64_t end) {

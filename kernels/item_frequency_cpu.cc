@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/dispatch.h"
+#include "kernels/item_frequency_gpu.h"
 
 namespace pagoda {
 namespace {
@@ -27,6 +29,7 @@ absl::Status ItemFrequency(Context& ctx, const Tensor& buckets, float rate, bool
   check.Has("interval", state.interval, state.last_step.shape());
   check.Has("step", state.step, {1}).Has("log_q", log_q, buckets.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ItemFrequencyGpu(ctx, buckets, rate, update, state, log_q));
   check.That(AllWithin(buckets, state.last_step.dim(0)), "a bucket is out of range");
   if (!check.ok()) return check.status();
   float* last_step = state.last_step.data<float>();

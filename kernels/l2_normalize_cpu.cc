@@ -5,6 +5,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/l2_normalize_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -57,6 +59,7 @@ absl::Status L2NormalizeForward(Context& ctx, const Tensor& x, float epsilon, co
   if (!check.Rank("x", x, 2).ok()) return check.status();
   const int64_t n = x.dim(0), d = x.dim(1);
   if (!check.Has("y", y, {n, d}).Has("norms", norms, {n}).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, L2NormalizeForwardGpu(ctx, x, epsilon, y, norms));
   const Operands operands{.d = d,
                           .in = x.data<float>(),
                           .epsilon = epsilon,
@@ -75,6 +78,7 @@ absl::Status L2NormalizeBackward(Context& ctx, const Tensor& y, const Tensor& no
   const int64_t n = y.dim(0), d = y.dim(1);
   check.Has("norms", norms, {n}).Has("dy", dy, {n, d}).Has("dx", dx, {n, d});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, L2NormalizeBackwardGpu(ctx, y, norms, dy, dx));
   const Operands operands{.d = d,
                           .in = y.data<float>(),
                           .dy = dy.data<float>(),

@@ -7,6 +7,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/layer_norm_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -112,6 +114,8 @@ absl::Status LayerNormForward(Context& ctx, const Tensor& x, const Tensor& gamma
   check.Has("gamma", gamma, {d}).Has("beta", beta, {d}).Has("y", y, {n, d});
   check.Has("saved_mean", saved_mean, {n}).Has("saved_inv_std", saved_inv_std, {n});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx,
+                LayerNormForwardGpu(ctx, x, gamma, beta, epsilon, y, saved_mean, saved_inv_std));
   const Operands operands{.d = d,
                           .x = x.data<float>(),
                           .gamma = gamma.data<float>(),
@@ -138,6 +142,8 @@ absl::Status LayerNormBackward(Context& ctx, const Tensor& x, const Tensor& gamm
   check.HasOrAbsent("dx", dx, {n, d}).HasOrAbsent("dgamma", dgamma, {d});
   check.HasOrAbsent("dbeta", dbeta, {d});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(
+      ctx, LayerNormBackwardGpu(ctx, x, gamma, saved_mean, saved_inv_std, dy, dx, dgamma, dbeta));
 
   const bool parameters = !dgamma.absent() || !dbeta.absent();
   const int64_t num_chunks = NumChunks(n, kReduceRows);

@@ -15,12 +15,13 @@
 
 namespace pagoda {
 
-// A row of y has the same bits whatever other rows are in x (but for bf16 on AMX,
-// where oneDNN promises nothing of the kind).
+// A row of y has the same bits whatever other rows are in x (but for bf16 on AMX and
+// for GPUs, where oneDNN and cuBLAS promise nothing of the kind).
 absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const Tensor& bias,
                            Activation activation, const Tensor& y);
 
 // Gradients; each output may be absent when not wanted. dx, dw, dbias = beta_* * old + new.
+// On the CPU their bits do not depend on which of them are wanted.
 struct LinearGradients {
   Tensor dx;  // [n, in]
   float beta_dx = 0.0f;

@@ -13,7 +13,9 @@
 #include "kernels/activation_math.h"
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
 #include "kernels/gemm.h"
+#include "kernels/linear_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -201,6 +203,7 @@ absl::Status LinearForward(Context& ctx, const Tensor& x, const Tensor& w, const
   const int64_t n = x.dim(0), in = x.dim(1), out = w.dim(0);
   check.Has("w", w, {out, in}).HasOrAbsent("bias", bias, {out}).Has("y", y, {n, out});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, LinearForwardGpu(ctx, x, w, bias, activation, y));
 
   const GemmForm form = GemmFormFor(ctx.compute_dtype());
   PAGODA_ASSIGN_OR_RETURN(const Tensor w_turned, EmptyInForm(ctx, form, in * GemmStride(out)));
@@ -321,6 +324,7 @@ absl::Status LinearBackward(Context& ctx, const Tensor& x, const Tensor& w, cons
   check.HasOrAbsent("dx", gradients.dx, {b.n, b.in}).HasOrAbsent("dw", gradients.dw, {b.out, b.in});
   check.HasOrAbsent("dbias", gradients.dbias, {b.out});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, LinearBackwardGpu(ctx, x, w, y, dy, activation, gradients));
 
   const int64_t chunk = LinearRows(b.form, b.in, b.out);
   const int64_t num_pieces = NumChunks(b.n, chunk);

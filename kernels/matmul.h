@@ -23,4 +23,8 @@ struct MatMulArgs {
 absl::Status MatMul(Context& ctx, const Tensor& a, const Tensor& b, const MatMulArgs& args,
                     const Tensor& out);
 
+// One product for each i: a [s, m, k], b [s, k, n], out [s, m, n]; as above otherwise.
+absl::Status BatchMatMul(Context& ctx, const Tensor& a, const Tensor& b, const MatMulArgs& args,
+                         const Tensor& out);
+
 }  // namespace pagoda

@@ -3,6 +3,8 @@
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/sigmoid_cross_entropy_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -56,6 +58,7 @@ absl::Status SigmoidCrossEntropyForward(Context& ctx, const Tensor& logits, cons
   check.Present("logits", logits).Has("labels", labels, logits.shape());
   check.HasOrAbsent("weights", weights, logits.shape()).Has("loss", loss, logits.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SigmoidCrossEntropyForwardGpu(ctx, logits, labels, weights, loss));
   const Operands operands{logits.data<float>(), labels.data<float>(), weights.data<float>(),
                           nullptr, loss.data<float>()};
   ForChunks(ctx, logits.size(), kChunkElements,
@@ -72,6 +75,7 @@ absl::Status SigmoidCrossEntropyBackward(Context& ctx, const Tensor& logits, con
   check.HasOrAbsent("weights", weights, logits.shape()).Has("dloss", dloss, logits.shape());
   check.Has("dlogits", dlogits, logits.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SigmoidCrossEntropyBackwardGpu(ctx, logits, labels, weights, dloss, dlogits));
   const Operands operands{logits.data<float>(), labels.data<float>(), weights.data<float>(),
                           dloss.data<float>(), dlogits.data<float>()};
   ForChunks(ctx, logits.size(), kChunkElements,

@@ -9,7 +9,11 @@
 namespace pagoda {
 
 absl::Status SoftmaxForward(Context& ctx, const Tensor& x, const Tensor& y);
-// dx += y * (dy - sum(dy * y)).
+// The same over the first counts[i] of row i (i32 [n]; more than m is m), and 0 for the others:
+// keys past a sequence's end, or after the query's place. A row that counts none is all zeros.
+absl::Status MaskedSoftmaxForward(Context& ctx, const Tensor& x, const Tensor& counts,
+                                  const Tensor& y);
+// dx += y * (dy - sum(dy * y)); of either.
 absl::Status SoftmaxBackward(Context& ctx, const Tensor& y, const Tensor& dy, const Tensor& dx);
 
 // Cross-entropy of row i against class targets[i] (i32 [n]; -1: the row is skipped):

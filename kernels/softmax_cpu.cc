@@ -2,11 +2,14 @@
 // exponentials are about as costly as moving the row.
 #include "kernels/softmax.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
+#include "kernels/dispatch.h"
+#include "kernels/softmax_gpu.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -18,6 +21,7 @@ struct Operands {
   const float* y = nullptr;
   const float* dy = nullptr;
   const int32_t* targets = nullptr;
+  const int32_t* counts = nullptr;
   const float* weights = nullptr;  // Null: all 1.
   const float* dloss = nullptr;
   float* loss = nullptr;
@@ -42,6 +46,17 @@ PAGODA_INLINE void SoftmaxRows(const Operands& o, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) SoftmaxRow<kLanes>(o.x + i * o.m, o.m, o.out + i * o.m);
 }
 PAGODA_VECTOR_VERSIONS(SoftmaxRows, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void MaskedSoftmaxRows(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t count = std::min<int64_t>(o.counts[i], o.m);
+    float* out = o.out + i * o.m;
+    if (count > 0) SoftmaxRow<kLanes>(o.x + i * o.m, count, out);
+    for (int64_t j = std::max<int64_t>(count, 0); j < o.m; ++j) out[j] = 0.0f;
+  }
+}
+PAGODA_VECTOR_VERSIONS(MaskedSoftmaxRows, Operands)
 
 template <int kLanes>
 PAGODA_INLINE void SoftmaxSlopeRows(const Operands& o, int64_t begin, int64_t end) {
@@ -104,7 +119,24 @@ absl::Status SoftmaxForward(Context& ctx, const Tensor& x, const Tensor& y) {
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "SoftmaxForward");
   if (!check.Rank("x", x, 2).Has("y", y, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxForwardGpu(ctx, x, y));
   return RunRows(ctx, RunSoftmaxRows, {.m = x.dim(1), .x = x.data<float>(), .out = y.data<float>()},
+                 x.dim(0));
+}
+
+absl::Status MaskedSoftmaxForward(Context& ctx, const Tensor& x, const Tensor& counts,
+                                  const Tensor& y) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "MaskedSoftmaxForward");
+  if (!check.Rank("x", x, 2).ok()) return check.status();
+  check.Has("counts", counts, {x.dim(0)}, DType::kI32).Has("y", y, x.shape());
+  if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, MaskedSoftmaxForwardGpu(ctx, x, counts, y));
+  return RunRows(ctx, RunMaskedSoftmaxRows,
+                 {.m = x.dim(1),
+                  .x = x.data<float>(),
+                  .counts = counts.data<int32_t>(),
+                  .out = y.data<float>()},
                  x.dim(0));
 }
 
@@ -113,6 +145,7 @@ absl::Status SoftmaxBackward(Context& ctx, const Tensor& y, const Tensor& dy, co
   ArgumentCheck check(ctx, "SoftmaxBackward");
   check.Rank("y", y, 2).Has("dy", dy, y.shape()).Has("dx", dx, y.shape());
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxBackwardGpu(ctx, y, dy, dx));
   return RunRows(
       ctx, RunSoftmaxSlopeRows,
       {.m = y.dim(1), .y = y.data<float>(), .dy = dy.data<float>(), .out = dx.data<float>()},
@@ -129,6 +162,7 @@ absl::Status SoftmaxCrossEntropyForward(Context& ctx, const Tensor& x, const Ten
   check.Has("targets", targets, {n}, DType::kI32).HasOrAbsent("weights", weights, {n});
   check.Has("loss", loss, {n}).Has("probabilities", probabilities, {n, m});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, SoftmaxCrossEntropyForwardGpu(ctx, x, targets, weights, loss, probabilities));
   return RunRows(ctx, RunCrossEntropyRows,
                  {.m = m,
                   .x = x.data<float>(),
@@ -149,6 +183,8 @@ absl::Status SoftmaxCrossEntropyBackward(Context& ctx, const Tensor& probabiliti
   check.Has("targets", targets, {n}, DType::kI32).HasOrAbsent("weights", weights, {n});
   check.Has("dloss", dloss, {n}).Has("dx", dx, {n, m});
   if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx,
+                SoftmaxCrossEntropyBackwardGpu(ctx, probabilities, targets, weights, dloss, dx));
   return RunRows(ctx, RunCrossEntropySlopeRows,
                  {.m = m,
                   .y = probabilities.data<float>(),

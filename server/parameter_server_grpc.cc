@@ -57,6 +57,15 @@ absl::StatusOr<std::span<const float>> FloatsOf(const std::string& bytes, uint32
                                 bytes.size() / sizeof(float));
 }
 
+absl::StatusOr<std::span<const uint32_t>> PositionsOf(const std::string& bytes, uint32_t table) {
+  if (bytes.size() % sizeof(uint32_t) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("table of index ", table, ": ", bytes.size(),
+                                                   " bytes of positions are not a multiple of 4"));
+  }
+  return std::span<const uint32_t>(reinterpret_cast<const uint32_t*>(bytes.data()),
+                                   bytes.size() / sizeof(uint32_t));
+}
+
 // Counts calls between arrival and answer, so that a shutdown can wait for them.
 class CallCounter {
  public:
@@ -234,18 +243,39 @@ class Skin final : public proto::ParameterServer::CallbackService {
                    *std::move(pulls), [finish](absl::Status status) { finish(status); });
   }
 
-  static absl::StatusOr<std::vector<ServicePush>> ReadPush(const proto::PushRequest& request) {
+  // With room in the reply for the rows that come back.
+  absl::StatusOr<std::vector<ServicePush>> ReadPush(const proto::PushRequest& request,
+                                                    proto::PushReply* reply) {
     std::vector<ServicePush> pushes;
+    size_t total = 0;
     for (const proto::TableGradients& table : request.tables()) {
       PAGODA_ASSIGN_OR_RETURN(const auto ids, IdsOf(table.ids(), table.table()));
       PAGODA_ASSIGN_OR_RETURN(const auto gradients, FloatsOf(table.gradients(), table.table()));
-      pushes.push_back({table.table(), ids, gradients});
+      PAGODA_ASSIGN_OR_RETURN(const auto returned, PositionsOf(table.returned(), table.table()));
+      pushes.push_back({table.table(), ids, gradients, returned});
+      std::string* const rows = reply->add_rows();
+      if (returned.empty()) continue;
+      if (returned.size() > ids.size()) {
+        return absl::InvalidArgumentError(absl::StrCat("table ", table.table(), ": ",
+                                                       returned.size(), " rows of ", ids.size(),
+                                                       " are asked back"));
+      }
+      PAGODA_ASSIGN_OR_RETURN(const int64_t dim, service_->TableDim(table.table()));
+      const size_t bytes = returned.size() * static_cast<size_t>(dim) * sizeof(float);
+      total += bytes;
+      if (total > static_cast<size_t>(options_.message_bytes_max)) {
+        return absl::ResourceExhaustedError(absl::StrCat("the rows asked back are more than the ",
+                                                         options_.message_bytes_max,
+                                                         " bytes of one reply"));
+      }
+      rows->resize(bytes);
+      pushes.back().rows = reinterpret_cast<float*>(rows->data());
     }
     return pushes;
   }
 
   void RunPush(const proto::PushRequest& request, proto::PushReply* reply, Finisher finish) {
-    auto pushes = ReadPush(request);
+    auto pushes = ReadPush(request, reply);
     if (!pushes.ok()) {
       finish(pushes.status());
       return;

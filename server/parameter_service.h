@@ -43,6 +43,11 @@ struct ServicePush {
   uint32_t table = 0;
   std::span<const FeatureId> ids;
   std::span<const float> gradients;  // [n, dim]
+  // Positions in `ids`, ascending, whose rows come back as they are after the push, and
+  // where to, [returned.size(), dim]. In sync mode: after the push's step, and before the
+  // next one. A retry gets the rows as they are then.
+  std::span<const uint32_t> returned = {};
+  float* rows = nullptr;
 };
 struct PushHeader {
   std::string job;

@@ -115,6 +115,8 @@ class ParameterServiceImpl final : public ParameterService {
   //   RESOURCE_EXHAUSTED  over the limit
   absl::StatusOr<Done> Reserve(int64_t bytes, Done done);
   void RunPull(std::span<const ServicePull> tables, const Done& done);
+  // Reads what a push wants back.
+  absl::Status ReadReturned(std::span<const ServicePush> tables);
   // Serves or parks; an error is the caller's to answer.
   absl::Status AdmitPull(const std::string& job, Step after_step, std::vector<ServicePull>& tables,
                          Done& done, bool* waits);

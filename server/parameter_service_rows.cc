@@ -1,4 +1,5 @@
 // Pulls and pushes: admission, sync steps, exactly-once.
+#include <algorithm>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
@@ -24,7 +25,9 @@ int64_t PullBytes(const ServedTables& served, std::span<const ServicePull> table
 int64_t PushBytes(std::span<const ServicePush> tables) {
   int64_t bytes = 0;
   for (const ServicePush& push : tables) {
-    bytes += static_cast<int64_t>(push.ids.size_bytes() + push.gradients.size_bytes());
+    const size_t dim = push.ids.empty() ? 0 : push.gradients.size() / push.ids.size();
+    bytes += static_cast<int64_t>(push.ids.size_bytes() + push.gradients.size_bytes() +
+                                  push.returned.size() * dim * sizeof(float));
   }
   return bytes;
 }
@@ -56,6 +59,22 @@ void ParameterServiceImpl::RunPull(std::span<const ServicePull> tables, const Do
     status = store_->Pull(pulls);
   }
   done(status);
+}
+
+absl::Status ParameterServiceImpl::ReadReturned(std::span<const ServicePush> tables) {
+  std::shared_lock<std::shared_mutex> store_lock(store_mutex_);
+  std::vector<std::vector<FeatureId>> ids(tables.size());
+  std::vector<StorePull> pulls;
+  for (size_t i = 0; i < tables.size(); ++i) {
+    if (tables[i].returned.empty()) continue;
+    for (const uint32_t position : tables[i].returned) ids[i].push_back(tables[i].ids[position]);
+    const ServedTables::Entry* entry = served_.Get(tables[i].table);
+    if (entry == nullptr) {  // A rewind came between.
+      return absl::NotFoundError(absl::StrCat("there is no table of index ", tables[i].table));
+    }
+    pulls.push_back({entry->store_index, ids[i], tables[i].rows});
+  }
+  return store_->Pull(pulls);
 }
 
 absl::Status ParameterServiceImpl::AdmitPull(const std::string& job, Step after_step,
@@ -173,6 +192,12 @@ absl::Status ParameterServiceImpl::AdmitPush(const PushHeader& header,
 
 void ParameterServiceImpl::Push(const PushHeader& header, std::vector<ServicePush> tables,
                                 Done done) {
+  if (std::any_of(tables.begin(), tables.end(),
+                  [](const ServicePush& push) { return !push.returned.empty(); })) {
+    done = [this, tables, done = std::move(done)](absl::Status status) {
+      done(status.ok() ? ReadReturned(tables) : status);
+    };
+  }
   Answers answers;
   std::vector<WaitingPull> released;
   {

@@ -244,6 +244,13 @@ absl::Status ServedTables::CheckPush(std::span<const ServicePush> tables, int64_
                                                      push.gradients.size(), " gradient values for ",
                                                      push.ids.size(), " ids of dim ", options.dim));
     }
+    for (size_t i = 0; i < push.returned.size(); ++i) {
+      const bool ascends = i == 0 || push.returned[i - 1] < push.returned[i];
+      if (ascends && push.returned[i] < push.ids.size()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat(Describe(push.table), ": row ", push.returned[i], " of ", push.ids.size(),
+                       " is asked back; positions must ascend and name an id of the push"));
+    }
   }
   return absl::OkStatus();
 }

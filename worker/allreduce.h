@@ -25,6 +25,8 @@ class AllReduce {
   // Concatenates every worker's values in rank order, on every worker.
   virtual absl::StatusOr<std::vector<double>> Gather(std::span<const double> values) = 0;
   virtual absl::Status Barrier() = 0;
+  // OK, or what has ended the job, as far as that is known here. Does not wait.
+  virtual absl::Status Health() const { return absl::OkStatus(); }
 };
 
 std::unique_ptr<AllReduce> SingleWorker();

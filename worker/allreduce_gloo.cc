@@ -205,6 +205,11 @@ class GlooAllReduce final : public AllReduce {
     });
   }
 
+  absl::Status Health() const override {
+    PAGODA_RETURN_IF_ERROR(failure_);
+    return client_->Health();
+  }
+
  private:
   std::chrono::milliseconds CallDeadline() const {
     return absl::ToChronoMilliseconds(options_.call_deadline);

@@ -25,20 +25,24 @@ Batch EmptyBatch(const FeatureSchema& schema) {
 }  // namespace
 
 BatchFlow::BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times,
-                     int num_workers)
+                     int num_workers, RowCache* cache)
     : model_(model),
       client_(client),
       times_(times),
       sync_(model.options().mode == "sync"),
       early_(sync_ && num_workers == 1 && model.options().pull_ahead > 0),
-      puller_(client, TableDims(model), model.options().wait_max) {}
+      puller_(client, TableDims(model), model.options().wait_max, cache) {}
+
+BatchFlow::~BatchFlow() {
+  for (const std::shared_ptr<PulledBatch>& batch : window_) puller_.Release(*batch);
+}
 
 absl::StatusOr<std::unique_ptr<BatchFlow>> BatchFlow::Start(const ReaderOptions& reader,
                                                             const ReaderPosition& start,
                                                             const ModelInstance& model,
                                                             ParameterClient* client,
-                                                            StageTimes* times) {
-  std::unique_ptr<BatchFlow> flow(new BatchFlow(model, client, times, reader.num_workers));
+                                                            StageTimes* times, RowCache* cache) {
+  std::unique_ptr<BatchFlow> flow(new BatchFlow(model, client, times, reader.num_workers, cache));
   PrefetchOptions prefetch;
   prefetch.reader = reader;
   prefetch.start = start;
@@ -53,9 +57,9 @@ absl::StatusOr<std::unique_ptr<BatchFlow>> BatchFlow::Start(const ReaderOptions&
   return flow;
 }
 
-void BatchFlow::StartPull(std::unique_ptr<PrefetchedBatch> batch, Step after_step) {
+void BatchFlow::StartPull(std::unique_ptr<PrefetchedBatch> batch, Step applied) {
   ScopedTimer timer(&times_->pull);
-  window_.push_back(puller_.Start(std::move(batch), after_step));
+  window_.push_back(puller_.Start(std::move(batch), sync_ ? applied : 0, applied));
 }
 
 absl::StatusOr<const PrefetchedBatch*> BatchFlow::Peek(Step applied) {
@@ -67,7 +71,7 @@ absl::StatusOr<const PrefetchedBatch*> BatchFlow::Peek(Step applied) {
       PAGODA_ASSIGN_OR_RETURN(batch, NextWhileHealthy(*prefetcher_, *client_));
     }
     ended_ = batch == nullptr;
-    if (!ended_) StartPull(std::move(batch), sync_ ? applied : 0);
+    if (!ended_) StartPull(std::move(batch), applied);
   }
   return window_.empty() ? nullptr : window_.front()->data.get();
 }
@@ -90,21 +94,21 @@ absl::StatusOr<std::shared_ptr<PulledBatch>> BatchFlow::Take(Step applied) {
   return batch;
 }
 
-bool BatchFlow::TryAdvance(Step after_step) {
+bool BatchFlow::TryAdvance(Step applied) {
   if (ended_ || !failed_.ok() || !prefetcher_->Ready()) return false;
   auto batch = prefetcher_->Next(absl::ZeroDuration());
   failed_ = batch.status();  // Shown by the next Peek: the batches before it still count.
   if (!failed_.ok()) return false;
   ended_ = *batch == nullptr;
   if (ended_) return false;
-  StartPull(*std::move(batch), after_step);
+  StartPull(*std::move(batch), applied);
   return true;
 }
 
 void BatchFlow::PullAhead(Step applied) {
   if (early_ && window_.empty() && TryAdvance(applied)) window_.back()->early = true;
   const auto ahead = static_cast<size_t>(model_.options().pull_ahead);
-  while (!sync_ && window_.size() < ahead && TryAdvance(0)) {
+  while (!sync_ && window_.size() < ahead && TryAdvance(applied)) {
   }
 }
 
@@ -117,6 +121,12 @@ void BatchFlow::StepPushed(Step step) {
   ScopedTimer timer(&times_->pull);
   if (window_.front()->early) puller_.Refresh(window_.front(), step);
   window_.front()->early = false;
+}
+
+PulledBatch* BatchFlow::Arrived() {
+  if (window_.empty()) return nullptr;
+  PulledBatch& next = *window_.front();
+  return next.refreshed.empty() && puller_.Arrived(next) ? &next : nullptr;
 }
 
 void BatchFlow::AddPrefetchTimes() {

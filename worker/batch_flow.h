@@ -26,14 +26,13 @@ namespace pagoda {
 
 class BatchFlow {
  public:
-  // Starts reading `reader` at `start`. `model`, `client` and `times` must outlive the
-  // flow; `times` is added to.
+  // Starts reading `reader` at `start`. `model`, `client`, `times` and `cache` (may be
+  // null) must outlive the flow; `times` is added to.
   //   BatchReader::Open's errors
-  static absl::StatusOr<std::unique_ptr<BatchFlow>> Start(const ReaderOptions& reader,
-                                                          const ReaderPosition& start,
-                                                          const ModelInstance& model,
-                                                          ParameterClient* client,
-                                                          StageTimes* times);
+  static absl::StatusOr<std::unique_ptr<BatchFlow>> Start(
+      const ReaderOptions& reader, const ReaderPosition& start, const ModelInstance& model,
+      ParameterClient* client, StageTimes* times, RowCache* cache = nullptr);
+  ~BatchFlow();
 
   // The next batch, its rows perhaps still on their way; nullptr at the end of the
   // data. `applied`: the last step whose push was sent.
@@ -46,17 +45,22 @@ class BatchFlow {
   void PullAhead(Step applied);
   // Call when the push of `step` has been sent: pulls, or reads again, what depends on it.
   void StepPushed(Step step);
+  // The next batch, when its rows are here, if perhaps to be read again; else null.
+  PulledBatch* Arrived();
+  // The step has used the rows that the cache had.
+  void Release(PulledBatch& batch) { puller_.Release(batch); }
   void Recycle(PulledBatch& batch) { puller_.Recycle(batch); }
 
   // Adds the prefetch thread's seconds to times->read and times->prepare. Once.
   void AddPrefetchTimes();
 
  private:
-  BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times,
-            int num_workers);
-  void StartPull(std::unique_ptr<PrefetchedBatch> batch, Step after_step);
+  BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times, int num_workers,
+            RowCache* cache);
+  // `applied`: the last step whose push was sent.
+  void StartPull(std::unique_ptr<PrefetchedBatch> batch, Step applied);
   // Moves one batch from the prefetch thread to the window, if one is ready.
-  bool TryAdvance(Step after_step);
+  bool TryAdvance(Step applied);
 
   const ModelInstance& model_;
   ParameterClient* const client_;

@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "base/status_macros.h"
+#include "kernels/elementwise.h"
 #include "kernels/gradient_norm.h"
+#include "worker/allreduce_nccl.h"
 #include "worker/nonfinite.h"
 
 namespace pagoda {
@@ -27,7 +29,45 @@ int64_t DenseSync::num_state() const {
   return parameters.num_elements() - parameters.num_trainable();
 }
 
+absl::Status DenseSync::Connect() {
+  Context& ctx = model_->ctx();
+  const ParameterSet& parameters = model_->parameters();
+  if (!ctx.on_gpu() || allreduce_->num_workers() == 1) return absl::OkStatus();
+  const bool nccl = ctx.device().kind == DeviceKind::kCuda && !NcclVersion().empty();
+  PAGODA_ASSIGN_OR_RETURN(device_, nccl ? MakeNcclAllReduce(ctx, allreduce_)
+                                        : MakeHostDeviceAllReduce(ctx, allreduce_));
+  // Emulated: several buckets for small models, too.
+  const int64_t bucket_bytes = ctx.device().kind == DeviceKind::kCuda ? 4 << 20 : 4 << 10;
+  buckets_ = std::make_unique<GradientBuckets>(parameters, bucket_bytes);
+  PAGODA_ASSIGN_OR_RETURN(sums_, ctx.Zeros({parameters.num_trainable()}));
+  return absl::OkStatus();
+}
+
+absl::Status DenseSync::GradientFinal(DenseHandle handle) {
+  return buckets_->Final(handle, [this](int64_t begin, int64_t end) {
+    const Tensor& own = model_->parameters().gradients();
+    return device_->Start(own.Flat(begin, {end - begin}), sums_.Flat(begin, {end - begin}));
+  });
+}
+
+// With the sums in parameters().gradients() when they are finite.
+absl::StatusOr<DenseSync::Outcome> DenseSync::FinishBuckets() {
+  const Tensor& own = model_->parameters().gradients();
+  PAGODA_RETURN_IF_ERROR(buckets_->AllFinal([&](int64_t begin, int64_t end) {
+    return device_->Start(own.Flat(begin, {end - begin}), sums_.Flat(begin, {end - begin}));
+  }));
+  PAGODA_RETURN_IF_ERROR(device_->Finish());
+  PAGODA_ASSIGN_OR_RETURN(const Outcome outcome, CheckGradients(sums_));
+  if (outcome.finite) {
+    PAGODA_RETURN_IF_ERROR(AxpBy(model_->ctx(), 1.0f, sums_, 0.0f, own));
+    return outcome;
+  }
+  PAGODA_ASSIGN_OR_RETURN(const Outcome own_outcome, CheckGradients(own));
+  return own_outcome.finite ? outcome : own_outcome;
+}
+
 absl::Status DenseSync::SaveState() {
+  if (buckets_ != nullptr) buckets_->BeginStep();
   if (num_state() == 0) return absl::OkStatus();
   state_before_.resize(static_cast<size_t>(num_state()));
   return model_->ctx().CopyToHost(StateOf(model_->parameters()), state_before_.data(),
@@ -43,14 +83,21 @@ absl::Status DenseSync::RestoreState() {
 absl::StatusOr<DenseSync::Outcome> DenseSync::Sum(int64_t samples, bool rows_finite) {
   PAGODA_ASSIGN_OR_RETURN(std::string culprit, CheckState());
   bool all_finite = rows_finite && culprit.empty();
-  if (allreduce_->num_workers() > 1) {
-    PAGODA_ASSIGN_OR_RETURN(const Outcome own, CheckGradients());
-    if (culprit.empty()) culprit = own.culprit;
+  const Tensor& gradients = model_->parameters().gradients();
+  Outcome outcome;
+  if (device_ != nullptr) {
     PAGODA_RETURN_IF_ERROR(Exchange(samples, &all_finite));
+    PAGODA_ASSIGN_OR_RETURN(outcome, FinishBuckets());
+  } else {
+    if (allreduce_->num_workers() > 1) {
+      PAGODA_ASSIGN_OR_RETURN(const Outcome own, CheckGradients(gradients));
+      if (culprit.empty()) culprit = own.culprit;
+      PAGODA_RETURN_IF_ERROR(Exchange(samples, &all_finite));
+    }
+    // With several workers, an overflow of finite parts shows only in the sum, and on
+    // every worker alike.
+    PAGODA_ASSIGN_OR_RETURN(outcome, CheckGradients(gradients));
   }
-  // With several workers, an overflow of finite parts shows only in the sum, and on
-  // every worker alike.
-  PAGODA_ASSIGN_OR_RETURN(Outcome outcome, CheckGradients());
   if (!culprit.empty()) outcome.culprit = culprit;
   outcome.finite = outcome.finite && all_finite;
   return outcome;
@@ -68,7 +115,7 @@ absl::StatusOr<std::string> DenseSync::CheckState() {
                                 state[static_cast<size_t>(bad)]);
 }
 
-absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients() {
+absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients(const Tensor& sum) {
   Outcome outcome;
   const ParameterSet& parameters = model_->parameters();
   if (parameters.num_trainable() == 0) return outcome;
@@ -76,14 +123,13 @@ absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients() {
   if (norm_.absent()) {
     PAGODA_ASSIGN_OR_RETURN(norm_, ctx.Zeros({2}));
   }
-  PAGODA_RETURN_IF_ERROR(SquaredNorm(ctx, parameters.gradients(), norm_));
+  PAGODA_RETURN_IF_ERROR(SquaredNorm(ctx, sum, norm_));
   std::array<float, 2> norm{};
   PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(norm_, norm.data(), Bytes(2)));
   outcome.finite = std::isfinite(norm[0]) && norm[1] == 0.0f;
   if (outcome.finite) return outcome;
   std::vector<float> gradients(static_cast<size_t>(parameters.num_trainable()));
-  PAGODA_RETURN_IF_ERROR(
-      ctx.CopyToHost(parameters.gradients(), gradients.data(), Bytes(parameters.num_trainable())));
+  PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(sum, gradients.data(), Bytes(parameters.num_trainable())));
   const int64_t first = FirstNonFinite(gradients);
   outcome.culprit =
       first < 0 ? "the norm of the dense gradients overflows"
@@ -94,7 +140,8 @@ absl::StatusOr<DenseSync::Outcome> DenseSync::CheckGradients() {
 absl::Status DenseSync::Exchange(int64_t samples, bool* rows_finite) {
   const ParameterSet& parameters = model_->parameters();
   Context& ctx = model_->ctx();
-  const auto num_gradients = static_cast<size_t>(parameters.num_trainable());
+  const auto num_gradients =  // Those of a device have a way of their own.
+      device_ == nullptr ? static_cast<size_t>(parameters.num_trainable()) : 0;
   const auto num_values = num_gradients + static_cast<size_t>(num_state());
   exchange_.assign(num_values + 2, 0.0f);
   if (num_gradients > 0) {

@@ -1,19 +1,22 @@
 // Adds the workers' dense gradients up, averages what is state (batch norm's running
 // statistics), and tells every worker alike whether the sum is finite.
 //
-// One flat allreduce a step carries [gradients | state x samples | samples | flag].
-// With one worker nothing is copied.
+// One flat allreduce a step carries [gradients | state x samples | samples | flag]. On a
+// GPU the gradients go by themselves, in buckets, while backward still runs. With one
+// worker nothing is copied.
 //
 // Threads: one thread at a time.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/allreduce.h"
+#include "worker/device_allreduce.h"
 #include "worker/model_instance.h"
 
 namespace pagoda {
@@ -22,6 +25,14 @@ class DenseSync {
  public:
   // Both must outlive this object.
   DenseSync(ModelInstance* model, AllReduce* allreduce) : model_(model), allreduce_(allreduce) {}
+
+  // Call once, before all else. Collective, on GPUs.
+  //   MakeNcclAllReduce's errors
+  absl::Status Connect();
+  // Whether GradientFinal wants to be called.
+  bool overlaps() const { return device_ != nullptr; }
+  // During backward: this parameter's gradient is final.
+  absl::Status GradientFinal(DenseHandle handle);
 
   // Remembers the state parameters; forward changes them. Call before each forward.
   absl::Status SaveState();
@@ -40,7 +51,9 @@ class DenseSync {
 
  private:
   int64_t num_state() const;
-  absl::StatusOr<Outcome> CheckGradients();
+  // `sum` is own gradients, or what they were summed into.
+  absl::StatusOr<Outcome> CheckGradients(const Tensor& sum);
+  absl::StatusOr<Outcome> FinishBuckets();
   // What is wrong with the state after forward; empty when it is finite.
   absl::StatusOr<std::string> CheckState();
   absl::Status Exchange(int64_t samples, bool* rows_finite);
@@ -51,6 +64,11 @@ class DenseSync {
   std::vector<float> state_before_;  // [num_state]
   std::vector<float> exchange_;
   Tensor norm_;  // [2]
+
+  // On a GPU with several workers.
+  std::unique_ptr<DeviceAllReduce> device_;
+  std::unique_ptr<GradientBuckets> buckets_;
+  Tensor sums_;  // As parameters().gradients().
 };
 
 }  // namespace pagoda

@@ -21,6 +21,12 @@ namespace pagoda {
 struct RowGradients {
   std::vector<std::vector<FeatureId>> ids;    // Per table, distinct.
   std::vector<std::vector<float>> gradients;  // Per table: at least [ids.size(), dim].
+
+  // Rows asked back: per table, ascending positions in ids, and the rows after the push,
+  // [returned.size(), dim]. Empty: none.
+  std::vector<std::vector<uint32_t>> returned;
+  std::vector<std::vector<float>> rows;
+  Step step = 0;  // Of the push.
 };
 
 class GradientPusher {
@@ -40,6 +46,9 @@ class GradientPusher {
 
   // Waits for room, then sends. An earlier push's error shows here or in Drain.
   absl::Status Push(Step step, std::unique_ptr<RowGradients> gradients, float learning_rate_factor);
+  // Pushes that have been acknowledged with rows since the last call, for Recycle.
+  std::vector<std::unique_ptr<RowGradients>> TakeReturned();
+  void Recycle(std::unique_ptr<RowGradients> gradients);
   // Returns when every push has been acknowledged.   Errors: PendingCalls::Wait's.
   absl::Status Drain();
 
@@ -48,6 +57,7 @@ class GradientPusher {
     PendingCalls calls;
     std::mutex mutex;
     std::vector<std::unique_ptr<RowGradients>> spare;
+    std::vector<std::unique_ptr<RowGradients>> returned;
   };
 
   ParameterClient* const client_;

@@ -64,7 +64,8 @@ ModelInstance::ModelInstance(TrainerOptions options)
 absl::StatusOr<std::unique_ptr<ModelInstance>> ModelInstance::Create(
     const TrainerOptions& options) {
   std::unique_ptr<ModelInstance> instance(new ModelInstance(options));
-  PAGODA_ASSIGN_OR_RETURN(instance->ctx_, Context::Create(options.device, &instance->pool_));
+  PAGODA_ASSIGN_OR_RETURN(instance->ctx_, Context::Create(options.device, &instance->pool_,
+                                                          options.device_memory_bytes));
   instance->ctx_->set_compute_dtype(options.compute_dtype);
   PAGODA_RETURN_IF_ERROR(instance->Declare());
   PAGODA_RETURN_IF_ERROR(instance->MakeTables());

@@ -34,6 +34,10 @@ struct TablePush {
   int table = 0;
   std::span<const FeatureId> ids;    // Distinct. Must live until `done`.
   const float* gradients = nullptr;  // [ids.size(), dim]
+  // Positions in `ids`, ascending, whose rows come back as they are after the push (in sync
+  // mode: after its step), into `rows` [returned.size(), dim]. Both must live until `done`.
+  std::span<const uint32_t> returned = {};
+  float* rows = nullptr;
 };
 
 struct SessionOptions {

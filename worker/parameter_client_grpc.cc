@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <condition_variable>
-#include <cstring>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -15,32 +13,17 @@
 #include "base/host_port.h"
 #include "base/status_macros.h"
 #include "worker/client_session.h"
+#include "worker/row_messages.h"
 #include "worker/server_link_grpc.h"
-#include "worker/shard_split.h"
 
 namespace pagoda {
 namespace {
-
-static_assert(std::endian::native == std::endian::little,
-              "the wire format is the memory's; a big-endian port must swap bytes here");
 
 using Clock = ServerLink::Clock;
 using Async = ServerLink::Stub::async_interface;
 
 // How often retries and silence are looked at.
 constexpr std::chrono::milliseconds kTick(20);
-
-// One table's share of one server's reply.
-struct ReplyPart {
-  float* rows = nullptr;            // The caller's, whole batch.
-  std::vector<uint32_t> positions;  // Empty with one server: all rows in order.
-  size_t ids = 0;
-  int64_t dim = 0;
-};
-
-void AppendIds(std::span<const FeatureId> ids, std::string* bytes) {
-  bytes->assign(reinterpret_cast<const char*>(ids.data()), ids.size_bytes());
-}
 
 class GrpcClient final : public ParameterClient {
  public:
@@ -85,17 +68,7 @@ class GrpcClient final : public ParameterClient {
 
  private:
   uint32_t num_shards() const { return static_cast<uint32_t>(links_.size()); }
-  int64_t DimOf(int table) const { return session_.tables[static_cast<size_t>(table)].dim(); }
-
-  // requests[s] and parts[s]: what server s is asked, and where its answer goes.
-  void BuildPulls(std::span<const TablePull> tables, Step after_step,
-                  std::vector<std::shared_ptr<proto::PullRequest>>* requests,
-                  std::vector<std::vector<ReplyPart>>* parts) const;
-  absl::Status TakeReply(size_t shard, const std::vector<ReplyPart>& parts,
-                         const proto::PullReply& reply) const;
-  std::vector<std::shared_ptr<proto::PushRequest>> BuildPushes(Step step,
-                                                               std::span<const TablePush> tables,
-                                                               float learning_rate_factor);
+  RowRoutes Routes() const { return {&session_, &table_ids_}; }
   // ABORTED by one server means that the job is over: no need to wait for the others.
   void FinishPart(FanIn& fan_in, size_t shard, absl::Status answer) {
     if (absl::IsAborted(answer)) Fail(answer);
@@ -180,143 +153,62 @@ absl::Status GrpcClient::CheckMessageBytes(size_t bytes, size_t shard) const {
                    "; the limit is ", options_.message_bytes_max, ": use smaller batches"));
 }
 
-void GrpcClient::BuildPulls(std::span<const TablePull> tables, Step after_step,
-                            std::vector<std::shared_ptr<proto::PullRequest>>* requests,
-                            std::vector<std::vector<ReplyPart>>* parts) const {
-  for (size_t shard = 0; shard < links_.size(); ++shard) {
-    requests->push_back(std::make_shared<proto::PullRequest>());
-    requests->back()->set_job(session_.job);
-    requests->back()->set_rank(static_cast<uint32_t>(session_.rank));
-    requests->back()->set_after_step(static_cast<uint64_t>(after_step));
-  }
-  parts->resize(links_.size());
-  for (const TablePull& pull : tables) {
-    const size_t table = static_cast<size_t>(pull.table);
-    auto add = [&](size_t shard, std::span<const FeatureId> ids, std::vector<uint32_t> positions) {
-      if (ids.empty()) return;
-      proto::TableIds& part = *(*requests)[shard]->add_tables();
-      part.set_table(table_ids_[shard][table]);
-      AppendIds(ids, part.mutable_ids());
-      (*parts)[shard].push_back({pull.rows, std::move(positions), ids.size(), DimOf(pull.table)});
-    };
-    if (links_.size() == 1) {
-      add(0, pull.ids, {});
-      continue;
-    }
-    std::vector<ShardRows> split = SplitIds(pull.ids, num_shards());
-    for (size_t shard = 0; shard < split.size(); ++shard) {
-      add(shard, split[shard].ids, std::move(split[shard].positions));
-    }
-  }
-}
-
-absl::Status GrpcClient::TakeReply(size_t shard, const std::vector<ReplyPart>& parts,
-                                   const proto::PullReply& reply) const {
-  bool sizes_agree = static_cast<size_t>(reply.rows_size()) == parts.size();
-  for (size_t i = 0; sizes_agree && i < parts.size(); ++i) {
-    const size_t row_bytes = static_cast<size_t>(parts[i].dim) * sizeof(float);
-    sizes_agree = reply.rows(static_cast<int>(i)).size() == parts[i].ids * row_bytes;
-  }
-  if (!sizes_agree) {
-    return absl::InternalError(absl::StrCat("server ", links_[shard]->address(),
-                                            " answered a pull with rows of the wrong size"));
-  }
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string& bytes = reply.rows(static_cast<int>(i));
-    if (links_.size() == 1) {
-      std::memcpy(parts[i].rows, bytes.data(), bytes.size());
-    } else {
-      ScatterRows(bytes.data(), parts[i].positions, parts[i].dim, parts[i].rows);
-    }
-  }
-  return absl::OkStatus();
-}
-
 void GrpcClient::Pull(std::vector<TablePull> tables, Step after_step, Done done) {
   absl::Status status = CheckPulls(tables, session_);
-  std::vector<std::shared_ptr<proto::PullRequest>> requests;
-  std::vector<std::vector<ReplyPart>> parts;
-  if (status.ok()) BuildPulls(tables, after_step, &requests, &parts);
-  for (size_t shard = 0; shard < requests.size() && status.ok(); ++shard) {
+  PullMessages messages;
+  if (status.ok()) messages = MakePulls(Routes(), tables, after_step);
+  for (size_t shard = 0; shard < messages.requests.size() && status.ok(); ++shard) {
     size_t bytes = 0;
-    for (const ReplyPart& part : parts[shard]) {
-      bytes += part.ids * std::max(sizeof(FeatureId), static_cast<size_t>(part.dim) * 4);
+    for (const AnsweredRows& part : messages.answers[shard]) {
+      bytes += part.count * std::max(sizeof(FeatureId), static_cast<size_t>(part.dim) * 4);
     }
     status = CheckMessageBytes(bytes, shard);
   }
   if (!status.ok()) return done(status);
   auto fan_in = std::make_shared<FanIn>(links_.size(), std::move(done));
   for (size_t shard = 0; shard < links_.size(); ++shard) {
-    if (requests[shard]->tables_size() == 0) {
+    if (messages.requests[shard]->tables_size() == 0) {
       fan_in->Finish(shard, Health());
       continue;
     }
     links_[shard]->Call<proto::PullRequest, proto::PullReply>(
-        [](Async* async, auto... arguments) { async->Pull(arguments...); }, requests[shard], {},
-        [this, fan_in, shard, part = std::move(parts[shard])](absl::Status answer,
-                                                              proto::PullReply& reply) {
-          if (answer.ok()) answer = TakeReply(shard, part, reply);
+        [](Async* async, auto... arguments) { async->Pull(arguments...); },
+        messages.requests[shard], {},
+        [this, fan_in, shard, parts = std::move(messages.answers[shard])](absl::Status answer,
+                                                                          proto::PullReply& reply) {
+          if (answer.ok()) answer = TakeRows(reply.rows(), parts, links_[shard]->address());
           FinishPart(*fan_in, shard, std::move(answer));
         });
   }
 }
 
-std::vector<std::shared_ptr<proto::PushRequest>> GrpcClient::BuildPushes(
-    Step step, std::span<const TablePush> tables, float learning_rate_factor) {
-  std::vector<std::shared_ptr<proto::PushRequest>> requests;
-  const uint64_t sequence = next_sequence_.fetch_add(1);
-  for (size_t shard = 0; shard < links_.size(); ++shard) {
-    requests.push_back(std::make_shared<proto::PushRequest>());
-    proto::PushRequest& request = *requests.back();
-    request.set_job(session_.job);
-    request.set_rank(static_cast<uint32_t>(session_.rank));
-    request.set_epoch(session_.epoch);
-    request.set_step(static_cast<uint64_t>(step));
-    request.set_sequence(sequence);
-    request.set_incarnation(incarnation_);
-    request.set_learning_rate_factor(learning_rate_factor);
-  }
-  for (const TablePush& push : tables) {
-    const size_t table = static_cast<size_t>(push.table);
-    const size_t dim = static_cast<size_t>(DimOf(push.table));
-    if (links_.size() == 1) {
-      if (push.ids.empty()) continue;
-      proto::TableGradients& part = *requests[0]->add_tables();
-      part.set_table(table_ids_[0][table]);
-      AppendIds(push.ids, part.mutable_ids());
-      part.mutable_gradients()->assign(reinterpret_cast<const char*>(push.gradients),
-                                       push.ids.size() * dim * sizeof(float));
-      continue;
-    }
-    const std::vector<ShardRows> split = SplitIds(push.ids, num_shards());
-    for (size_t shard = 0; shard < split.size(); ++shard) {
-      if (split[shard].ids.empty()) continue;
-      proto::TableGradients& part = *requests[shard]->add_tables();
-      part.set_table(table_ids_[shard][table]);
-      AppendIds(split[shard].ids, part.mutable_ids());
-      std::string& bytes = *part.mutable_gradients();
-      bytes.resize(split[shard].ids.size() * dim * sizeof(float));
-      GatherRows(push.gradients, split[shard].positions, static_cast<int64_t>(dim),
-                 reinterpret_cast<float*>(bytes.data()));
-    }
-  }
-  return requests;
-}
-
 void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_rate_factor,
                       Done done) {
   absl::Status status = CheckPushes(tables, session_);
-  std::vector<std::shared_ptr<proto::PushRequest>> requests;
-  if (status.ok()) requests = BuildPushes(step, tables, learning_rate_factor);
-  for (size_t shard = 0; shard < requests.size() && status.ok(); ++shard) {
-    status = CheckMessageBytes(requests[shard]->ByteSizeLong(), shard);
+  PushMessages messages;
+  if (status.ok()) {
+    proto::PushRequest header;
+    header.set_job(session_.job);
+    header.set_rank(static_cast<uint32_t>(session_.rank));
+    header.set_epoch(session_.epoch);
+    header.set_step(static_cast<uint64_t>(step));
+    header.set_sequence(next_sequence_.fetch_add(1));
+    header.set_incarnation(incarnation_);
+    header.set_learning_rate_factor(learning_rate_factor);
+    messages = MakePushes(Routes(), header, tables);
+  }
+  for (size_t shard = 0; shard < messages.requests.size() && status.ok(); ++shard) {
+    status = CheckMessageBytes(messages.requests[shard]->ByteSizeLong(), shard);
   }
   if (!status.ok()) return done(status);
   auto fan_in = std::make_shared<FanIn>(links_.size(), std::move(done));
   for (size_t shard = 0; shard < links_.size(); ++shard) {
     links_[shard]->Call<proto::PushRequest, proto::PushReply>(
-        [](Async* async, auto... arguments) { async->Push(arguments...); }, requests[shard], {},
-        [this, fan_in, shard](absl::Status answer, proto::PushReply&) {
+        [](Async* async, auto... arguments) { async->Push(arguments...); },
+        messages.requests[shard], {},
+        [this, fan_in, shard, parts = std::move(messages.answers[shard])](absl::Status answer,
+                                                                          proto::PushReply& reply) {
+          if (answer.ok()) answer = TakeRows(reply.rows(), parts, links_[shard]->address());
           FinishPart(*fan_in, shard, std::move(answer));
         });
   }

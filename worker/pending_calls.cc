@@ -44,4 +44,9 @@ absl::Status PendingCalls::Wait(int64_t at_most, const ParameterClient& client,
   return error_;
 }
 
+bool PendingCalls::Idle() {
+  std::lock_guard lock(mutex_);
+  return unfinished_ == 0 && error_.ok();
+}
+
 }  // namespace pagoda

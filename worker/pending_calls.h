@@ -30,6 +30,8 @@ class PendingCalls {
   //                      answered within 2m"
   absl::Status Wait(int64_t at_most, const ParameterClient& client, absl::Duration wait_max,
                     const std::string& what);
+  // Every call has finished, and none with an error.
+  bool Idle();
 
  private:
   std::mutex mutex_;

@@ -8,27 +8,67 @@
 namespace pagoda {
 
 std::shared_ptr<PulledBatch> RowPuller::Start(std::unique_ptr<PrefetchedBatch> data,
-                                              Step after_step) {
+                                              Step after_step, Step applied) {
   auto batch = std::make_shared<PulledBatch>();
   batch->data = std::move(data);
   if (!spare_.empty()) {
     batch->rows = std::move(spare_.back());
     spare_.pop_back();
   }
-  Pull(batch, batch->data->prepared.unique_ids, batch->rows, after_step);
+  batch->version = applied;
+  const std::vector<std::vector<FeatureId>>& unique_ids = batch->data->prepared.unique_ids;
+  if (cache_ == nullptr) {
+    Pull(batch, unique_ids, batch->rows, after_step);
+    return batch;
+  }
+  batch->cached = cache_->Pin(batch->data->prepared, applied + 1);
+  batch->rows.resize(unique_ids.size());
+  batch->pulled.resize(unique_ids.size());
+  for (size_t table = 0; table < unique_ids.size(); ++table) {
+    const size_t size = unique_ids[table].size() * static_cast<size_t>(dims_[table]);
+    if (batch->rows[table].size() < size) batch->rows[table].resize(size);
+    for (size_t i = 0; i < unique_ids[table].size(); ++i) {
+      const auto position = static_cast<int32_t>(i);
+      if (!batch->cached.IsHit(table, position)) batch->pulled[table].push_back(position);
+    }
+  }
+  PullSome(batch, batch->pulled, batch->pulled_answer, after_step);
   return batch;
 }
 
 void RowPuller::Refresh(const std::shared_ptr<PulledBatch>& batch, Step after_step) {
-  const std::vector<std::vector<FeatureId>>& unique_ids = batch->data->prepared.unique_ids;
   const std::vector<std::vector<int32_t>>& repeats = batch->data->repeats;
-  batch->refreshed_ids.resize(unique_ids.size());
-  for (size_t table = 0; table < unique_ids.size(); ++table) {
+  batch->refreshed.assign(batch->data->prepared.unique_ids.size(), {});
+  for (size_t table = 0; table < batch->refreshed.size(); ++table) {
     for (const int32_t i : repeats[table]) {
-      batch->refreshed_ids[table].push_back(unique_ids[table][static_cast<size_t>(i)]);
+      if (!batch->cached.IsHit(table, i)) batch->refreshed[table].push_back(i);
     }
   }
-  Pull(batch, batch->refreshed_ids, batch->refreshed_rows, after_step);
+  PullSome(batch, batch->refreshed, batch->refreshed_answer, after_step);
+}
+
+void RowPuller::PullSome(const std::shared_ptr<PulledBatch>& batch, const RowPositions& positions,
+                         PulledBatch::Answer& answer, Step after_step) {
+  const std::vector<std::vector<FeatureId>>& unique_ids = batch->data->prepared.unique_ids;
+  answer.ids.resize(unique_ids.size());
+  for (size_t table = 0; table < unique_ids.size(); ++table) {
+    for (const int32_t i : positions[table]) {
+      answer.ids[table].push_back(unique_ids[table][static_cast<size_t>(i)]);
+    }
+  }
+  Pull(batch, answer.ids, answer.rows, after_step);
+}
+
+void RowPuller::Place(PulledBatch& batch, const RowPositions& positions,
+                      PulledBatch::Answer& answer) const {
+  for (size_t table = 0; table < answer.ids.size(); ++table) {
+    const size_t dim = static_cast<size_t>(dims_[table]);
+    for (size_t i = 0; i < answer.ids[table].size(); ++i) {
+      const auto row = static_cast<size_t>(positions[table][i]);
+      std::copy_n(answer.rows[table].data() + i * dim, dim, batch.rows[table].data() + row * dim);
+    }
+  }
+  answer.ids.clear();
 }
 
 void RowPuller::Pull(const std::shared_ptr<PulledBatch>& batch,
@@ -50,16 +90,20 @@ void RowPuller::Pull(const std::shared_ptr<PulledBatch>& batch,
 
 absl::Status RowPuller::Wait(PulledBatch& batch) {
   PAGODA_RETURN_IF_ERROR(batch.calls.Wait(0, *client_, wait_max_, "a pull of rows"));
-  for (size_t table = 0; table < batch.refreshed_ids.size(); ++table) {
-    const size_t dim = static_cast<size_t>(dims_[table]);
-    for (size_t i = 0; i < batch.refreshed_ids[table].size(); ++i) {
-      const auto row = static_cast<size_t>(batch.data->repeats[table][i]);
-      std::copy_n(batch.refreshed_rows[table].data() + i * dim, dim,
-                  batch.rows[table].data() + row * dim);
-    }
-  }
-  batch.refreshed_ids.clear();
+  Place(batch, batch.pulled, batch.pulled_answer);
+  Place(batch, batch.refreshed, batch.refreshed_answer);
   return absl::OkStatus();
+}
+
+bool RowPuller::Arrived(PulledBatch& batch) {
+  if (!batch.calls.Idle()) return false;
+  Place(batch, batch.pulled, batch.pulled_answer);
+  return true;
+}
+
+void RowPuller::Release(PulledBatch& batch) {
+  if (cache_ != nullptr) cache_->Unpin(batch.cached);
+  batch.cached = CachedRows();
 }
 
 void RowPuller::Recycle(PulledBatch& batch) {

@@ -22,6 +22,18 @@ std::vector<ShardRows> SplitIds(std::span<const FeatureId> ids, uint32_t num_sha
   return shards;
 }
 
+WantedRows FindWanted(std::span<const uint32_t> positions, std::span<const uint32_t> wanted) {
+  WantedRows found;
+  size_t w = 0;
+  for (size_t i = 0; i < positions.size() && w < wanted.size(); ++i) {
+    while (w < wanted.size() && wanted[w] < positions[i]) ++w;
+    if (w == wanted.size() || wanted[w] != positions[i]) continue;
+    found.in_shard.push_back(static_cast<uint32_t>(i));
+    found.in_wanted.push_back(static_cast<uint32_t>(w));
+  }
+  return found;
+}
+
 void GatherRows(const float* rows, std::span<const uint32_t> positions, int64_t dim, float* out) {
   const size_t row_bytes = static_cast<size_t>(dim) * sizeof(float);
   for (size_t i = 0; i < positions.size(); ++i) {

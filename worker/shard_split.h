@@ -23,6 +23,14 @@ struct ShardRows {
 // One entry per shard. REQUIRES: num_shards >= 1; fewer than 2^32 ids.
 std::vector<ShardRows> SplitIds(std::span<const FeatureId> ids, uint32_t num_shards);
 
+// Of the batch's rows at `wanted` (ascending) those that a shard owns: where they are in
+// the shard's part, and in `wanted`.
+struct WantedRows {
+  std::vector<uint32_t> in_shard;
+  std::vector<uint32_t> in_wanted;
+};
+WantedRows FindWanted(std::span<const uint32_t> positions, std::span<const uint32_t> wanted);
+
 // out[i] = rows[positions[i]] for rows of `dim` floats.
 void GatherRows(const float* rows, std::span<const uint32_t> positions, int64_t dim, float* out);
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/log.h"
@@ -53,6 +54,8 @@ class TrainerImpl final : public Trainer {
   absl::StatusOr<Boundary> AgreeOnBoundary();
   absl::Status AtBoundary(Boundary* boundary);
   absl::Status TrainStep(const Boundary& boundary);
+  // Rows that the servers sent back for the cache.
+  absl::Status TakeBackRows();
   absl::Status LeaveOut(const std::string& culprit);
   void NoteTrained(const PulledBatch& batch, const Boundary& boundary);
 
@@ -118,6 +121,7 @@ absl::Status TrainerImpl::Start(const TrainerOptions& options, TrainObserver obs
   push.wait_max = options.wait_max;
   pusher_ = std::make_unique<GradientPusher>(client_, push);
   PAGODA_RETURN_IF_ERROR(Join(resume_cut));
+  PAGODA_RETURN_IF_ERROR(computation_->Connect());
   PAGODA_ASSIGN_OR_RETURN(log_, RunLog::Create(options.output_dir, allreduce_->rank() == 0,
                                                options.log_every_steps, std::move(observer)));
   return absl::OkStatus();
@@ -174,6 +178,7 @@ absl::StatusOr<TrainResult> TrainerImpl::Run() {
   result_.steps = step_;
   result_.samples = samples_ - samples_before_;
   result_.nonfinite_steps = nonfinite_steps_;
+  result_.copied_ahead = computation_->copied_ahead();
   result_.best = stopping_->best();
   result_.best_step = stopping_->best_step();
   return result_;
@@ -206,7 +211,7 @@ absl::Status TrainerImpl::StartStage() {
   reader.epochs = stage().epochs;
   reader.num_parse_threads = std::max(1, options().num_threads);
   absl::StatusOr<std::unique_ptr<BatchFlow>> flow =
-      BatchFlow::Start(reader, position_, *model_, client_, &result_.times);
+      BatchFlow::Start(reader, position_, *model_, client_, &result_.times, computation_->cache());
   PAGODA_RETURN_IF_ERROR(AgreeOnStatus(*allreduce_, flow.status(), "open the training data"));
   flow_ = *std::move(flow);
   return absl::OkStatus();
@@ -275,18 +280,23 @@ absl::Status TrainerImpl::TrainStep(const Boundary& boundary) {
   const Step step = step_ + 1;
   const double rate = schedule_->Factor(step);
   PAGODA_ASSIGN_OR_RETURN(const std::shared_ptr<PulledBatch> batch, flow_->Take(step_));
+  const absl::Cleanup release = [&] { flow_->Release(*batch); };
   NoteTrained(*batch, boundary);
+  PAGODA_RETURN_IF_ERROR(TakeBackRows());
   flow_->PullAhead(step_);
   PAGODA_RETURN_IF_ERROR(computation_->Forward(*batch, step));
+  PAGODA_RETURN_IF_ERROR(computation_->CopyAhead(flow_->Arrived()));
   PAGODA_ASSIGN_OR_RETURN(const GlobalLoss loss, computation_->SumLosses());
   if (!loss.finite) return LeaveOut(loss.culprit);
   std::unique_ptr<RowGradients> rows = pusher_->Take();
   PAGODA_RETURN_IF_ERROR(computation_->Backward(rows.get()));
+  PAGODA_RETURN_IF_ERROR(computation_->CopyAhead(flow_->Arrived()));
   std::string culprit;
   PAGODA_ASSIGN_OR_RETURN(const bool finite, computation_->SumGradients(*rows, &culprit));
   if (!finite) return LeaveOut(culprit);
   {
     ScopedTimer timer(&result_.times.push);
+    computation_->AskBack(rows.get());
     PAGODA_RETURN_IF_ERROR(pusher_->Push(step, std::move(rows), static_cast<float>(rate)));
   }
   flow_->StepPushed(step);
@@ -297,6 +307,18 @@ absl::Status TrainerImpl::TrainStep(const Boundary& boundary) {
   result_.last_loss = loss.value;
   return log_->OnStep(
       {step, loss.value, norm, rate, loss.samples, Progress(batch->data->progress)});
+}
+
+absl::Status TrainerImpl::TakeBackRows() {
+  if (computation_->cache() == nullptr) return absl::OkStatus();
+  // The step before this one has changed rows that this one reads.
+  if (options().mode == "sync") PAGODA_RETURN_IF_ERROR(pusher_->Drain());
+  for (std::unique_ptr<RowGradients>& rows : pusher_->TakeReturned()) {
+    PAGODA_RETURN_IF_ERROR(computation_->TakeBack(*rows));
+    pusher_->Recycle(std::move(rows));
+  }
+  result_.row_cache = computation_->cache()->stats();
+  return absl::OkStatus();
 }
 
 void TrainerImpl::NoteTrained(const PulledBatch& batch, const Boundary& boundary) {

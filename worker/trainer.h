@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "worker/allreduce.h"
 #include "worker/parameter_client.h"
+#include "worker/row_cache.h"
 #include "worker/trainer_options.h"
 
 namespace pagoda {
@@ -47,6 +48,8 @@ struct TrainResult {
   StageTimes times;     // Of this worker.
   double last_loss = 0;
   int64_t nonfinite_steps = 0;  // Steps left out.
+  int64_t copied_ahead = 0;     // Batches that were on a GPU before their step.
+  RowCacheStats row_cache;      // Of this worker; no lookups: there was none.
   EvaluationResult best;        // By the chosen metric.
   Step best_step = 0;
   std::string final_cut;     // Directory; the best cut when early stopping chose one.

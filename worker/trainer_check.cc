@@ -36,6 +36,9 @@ absl::Status CheckTrainerOptions(const TrainerOptions& options) {
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("evaluation every_steps", options.evaluation.every_steps, 0));
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("pull_ahead", options.pull_ahead, 0));
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("pushes_in_flight", options.pushes_in_flight, 1));
+  PAGODA_RETURN_IF_ERROR(CheckAtLeast("device_memory_bytes", options.device_memory_bytes, 0));
+  PAGODA_RETURN_IF_ERROR(CheckAtLeast("device_cache_bytes", options.device_cache_bytes, 0));
+  PAGODA_RETURN_IF_ERROR(CheckAtLeast("device_cache_age_steps", options.device_cache_age_steps, 1));
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("num_threads", options.num_threads, 1));
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("checkpoint_every_steps", options.checkpoint_every_steps, 0));
   PAGODA_RETURN_IF_ERROR(CheckAtLeast("checkpoints_kept", options.checkpoints_kept, 1));

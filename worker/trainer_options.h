@@ -77,6 +77,10 @@ struct TrainerOptions {
   ScheduleOptions schedule;  // For dense and sparse rates alike.
 
   Device device;
+  int64_t device_memory_bytes = 0;  // Of a GPU, for all tensors; 0: what it has.
+  // Rows that batches keep asking for stay on the GPU (worker/row_cache.h); 0 bytes: none.
+  int64_t device_cache_bytes = 0;
+  Step device_cache_age_steps = 64;
   DType compute_dtype = DType::kF32;
   int num_threads = 2;
 

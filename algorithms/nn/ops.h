@@ -37,7 +37,9 @@ Var DotRows(const Var& a, const Var& b);   // [n, d], [n, d] -> [n]
 Var Activate(const Var& x, Activation f);  // any shape
 Var Sigmoid(const Var& x);                 // any shape
 Var Softmax(const Var& x);                 // [n, m], over each row
-Var StopGradient(const Var& x);            // the same value, cut off from backward
+// Over the first counts[i] (host) of row i, and 0 beyond.
+Var MaskedSoftmax(const Var& x, const std::vector<int32_t>& counts);
+Var StopGradient(const Var& x);  // the same value, cut off from backward
 
 // ---- Products (ops_linear.cc). ----
 struct Transposes {
@@ -46,6 +48,8 @@ struct Transposes {
 };
 // a [m, k], b [k, n] -> [m, n]; a transposed operand is given as [k, m] or [n, k].
 Var MatMul(const Var& a, const Var& b, Transposes transposes = {});
+// a [s, m, k], b [s, k, n] -> [s, m, n]: a product for each of the first axis.
+Var BatchMatMul(const Var& a, const Var& b, Transposes transposes = {});
 // f(x w^T + bias): x [n, in], w [out, in], bias [out] (optional) -> [n, out].
 Var Linear(const Var& x, const Var& w, const Var& bias, Activation f = Activation::kNone);
 
@@ -58,6 +62,10 @@ Var Concat(const std::vector<Var>& parts);                   // [n, d_i] -> [n, 
 Var SliceColumns(const Var& x, int64_t begin, int64_t end);  // [n, d] -> [n, end - begin]
 Var SliceRows(const Var& x, int64_t begin, int64_t end);     // [n, ...] -> [end - begin, ...]
 Var BroadcastRow(const Var& v, int64_t num_rows);            // [d] -> [num_rows, d]
+Var SwapAxes(const Var& x);                                  // [a, b, c, d] -> [a, c, b, d]
+// Sequences as a block and back (kernels/pad_sequences.h); offsets [n + 1] on the host.
+Var PadSequences(const Var& ragged, const std::vector<int32_t>& offsets, int64_t length);
+Var UnpadSequences(const Var& padded, const std::vector<int32_t>& offsets);
 
 // ---- Normalisation (ops_normalize.cc). x [n, d]; gamma, beta [d]. ----
 struct BatchNormState {

@@ -28,6 +28,14 @@ absl::Status PassScaledRows(const Var& input, const Tensor& x, const Tensor& dy)
       input, [&](const Tensor& out) { return pagoda::ScaleRows(input.tape().ctx(), x, dy, out); });
 }
 
+// y, a softmax of x's rows, masked or not: what is masked is 0 in y, and its gradient, too.
+Var SoftmaxNode(Tape& tape, const Var& x, const Tensor& y) {
+  return tape.Node(y, {x}, [x, y](const Tensor& dy) -> absl::Status {
+    PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
+    return SoftmaxBackward(x.tape().ctx(), y, dy, dx);
+  });
+}
+
 }  // namespace
 
 Var Add(const Var& a, const Var& b) {
@@ -160,10 +168,17 @@ Var Softmax(const Var& x) {
   return RunOp("Softmax", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
     PAGODA_RETURN_IF_ERROR(SoftmaxForward(tape.ctx(), x.value(), y));
-    return tape.Node(y, {x}, [x, y](const Tensor& dy) -> absl::Status {
-      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
-      return SoftmaxBackward(x.tape().ctx(), y, dy, dx);
-    });
+    return SoftmaxNode(tape, x, y);
+  });
+}
+
+Var MaskedSoftmax(const Var& x, const std::vector<int32_t>& counts) {
+  return RunOp("MaskedSoftmax", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(
+                                                   counts, {static_cast<int64_t>(counts.size())}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(MaskedSoftmaxForward(tape.ctx(), x.value(), ends, y));
+    return SoftmaxNode(tape, x, y);
   });
 }
 

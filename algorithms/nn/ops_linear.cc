@@ -12,21 +12,26 @@ bool CanFuse(Activation f) {
          f == Activation::kTanh;
 }
 
+// pagoda::MatMul or BatchMatMul.
+using Product = absl::Status (*)(Context&, const Tensor&, const Tensor&, const MatMulArgs&,
+                                 const Tensor&);
+
 // One factor's gradient: input's gradient += left * right.
-absl::Status PassMatMul(const Var& input, const Tensor& left, const Tensor& right,
+absl::Status PassMatMul(Product product, const Var& input, const Tensor& left, const Tensor& right,
                         Transposes transposes) {
   return AddGradient(input, [&](const Tensor& dx, float beta) {
     const MatMulArgs args{transposes.a, transposes.b, beta};
-    return pagoda::MatMul(input.tape().ctx(), left, right, args, dx);
+    return product(input.tape().ctx(), left, right, args, dx);
   });
 }
 
 // With A = op(a), B = op(b): dA = dy B^T and dB = A^T dy, transposed back.
-absl::Status MatMulBackward(const Var& a, const Var& b, Transposes t, const Tensor& dy) {
-  PAGODA_RETURN_IF_ERROR(t.a ? PassMatMul(a, b.value(), dy, {t.b, true})
-                             : PassMatMul(a, dy, b.value(), {false, !t.b}));
-  return t.b ? PassMatMul(b, dy, a.value(), {true, t.a})
-             : PassMatMul(b, a.value(), dy, {!t.a, false});
+absl::Status MatMulBackward(Product product, const Var& a, const Var& b, Transposes t,
+                            const Tensor& dy) {
+  PAGODA_RETURN_IF_ERROR(t.a ? PassMatMul(product, a, b.value(), dy, {t.b, true})
+                             : PassMatMul(product, a, dy, b.value(), {false, !t.b}));
+  return t.b ? PassMatMul(product, b, dy, a.value(), {true, t.a})
+             : PassMatMul(product, b, a.value(), dy, {!t.a, false});
 }
 
 absl::Status PassLinear(const Var& x, const Var& w, const Var& bias, const Tensor& y,
@@ -60,7 +65,22 @@ Var MatMul(const Var& a, const Var& b, Transposes transposes) {
     const MatMulArgs args{transposes.a, transposes.b, 0.0f};
     PAGODA_RETURN_IF_ERROR(pagoda::MatMul(tape.ctx(), a.value(), b.value(), args, y));
     return tape.Node(y, {a, b}, [a, b, transposes](const Tensor& dy) {
-      return MatMulBackward(a, b, transposes, dy);
+      return MatMulBackward(pagoda::MatMul, a, b, transposes, dy);
+    });
+  });
+}
+
+Var BatchMatMul(const Var& a, const Var& b, Transposes transposes) {
+  return RunOp("BatchMatMul", {a, b}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(a, 3));
+    PAGODA_RETURN_IF_ERROR(CheckRank(b, 3));
+    const Shape shape = {a.shape()[0], a.shape()[transposes.a ? 2 : 1],
+                         b.shape()[transposes.b ? 1 : 2]};
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(shape));
+    const MatMulArgs args{transposes.a, transposes.b, 0.0f};
+    PAGODA_RETURN_IF_ERROR(pagoda::BatchMatMul(tape.ctx(), a.value(), b.value(), args, y));
+    return tape.Node(y, {a, b}, [a, b, transposes](const Tensor& dy) {
+      return MatMulBackward(pagoda::BatchMatMul, a, b, transposes, dy);
     });
   });
 }

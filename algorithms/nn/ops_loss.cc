@@ -71,6 +71,11 @@ Var ItemLogFrequency(Tape& tape, const std::vector<int32_t>& buckets,
   if (!tape.status().ok()) return Var();
   const auto run = [&]() -> absl::StatusOr<Var> {
     const Shape shape = {static_cast<int64_t>(buckets.size())};
+    for (const int32_t bucket : buckets) {  // A GPU would only give NaN.
+      if (bucket >= 0 && bucket < state.last_step.size()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("bucket ", bucket, " is not one of ", state.last_step.size()));
+    }
     PAGODA_ASSIGN_OR_RETURN(const Tensor numbers, tape.ctx().Upload<int32_t>(buckets, shape));
     PAGODA_ASSIGN_OR_RETURN(Tensor log_q, tape.ctx().Empty(shape));
     PAGODA_RETURN_IF_ERROR(

@@ -1,7 +1,11 @@
+#include <algorithm>
+
 #include "algorithms/nn/op_node.h"
 #include "algorithms/nn/ops.h"
 #include "kernels/concat.h"
 #include "kernels/elementwise.h"
+#include "kernels/pad_sequences.h"
+#include "kernels/swap_axes.h"
 
 namespace pagoda::nn {
 namespace {
@@ -10,6 +14,15 @@ absl::Status CheckRange(int64_t begin, int64_t end, int64_t size, const char* wh
   if (0 <= begin && begin <= end && end <= size) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(what, " [", begin, ", ", end, ") do not lie within ", size));
+}
+
+absl::Status CheckOffsets(const std::vector<int32_t>& offsets, int64_t rows) {
+  if (!offsets.empty() && offsets.front() == 0 && offsets.back() == rows &&
+      std::is_sorted(offsets.begin(), offsets.end())) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the offsets do not ascend from 0 to the ", rows, " rows"));
 }
 
 // [n, d_0], [n, d_1], ... with one n; returns the sum of d.
@@ -118,6 +131,52 @@ Var BroadcastRow(const Var& v, int64_t num_rows) {
     return tape.Node(y, {v}, [v](const Tensor& dy) {
       return AddGradient(
           v, [&](const Tensor& dv, float beta) { return SumRows(v.tape().ctx(), dy, beta, dv); });
+    });
+  });
+}
+
+Var SwapAxes(const Var& x) {
+  return RunOp("SwapAxes", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 4));
+    const Shape& s = x.shape();
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({s[0], s[2], s[1], s[3]}));
+    PAGODA_RETURN_IF_ERROR(pagoda::SwapAxes(tape.ctx(), x.value(), 0.0f, y));
+    return tape.Node(y, {x}, [x](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return pagoda::SwapAxes(x.tape().ctx(), dy, beta, dx);
+      });
+    });
+  });
+}
+
+Var PadSequences(const Var& ragged, const std::vector<int32_t>& offsets, int64_t length) {
+  return RunOp("PadSequences", {ragged}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(ragged, 2));
+    PAGODA_RETURN_IF_ERROR(CheckOffsets(offsets, ragged.shape()[0]));
+    const int64_t n = static_cast<int64_t>(offsets.size()) - 1;
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {n + 1}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({n, length, ragged.shape()[1]}));
+    PAGODA_RETURN_IF_ERROR(pagoda::PadSequences(tape.ctx(), ragged.value(), ends, 0.0f, y));
+    return tape.Node(y, {ragged}, [ragged, ends](const Tensor& dy) {
+      return AddGradient(ragged, [&](const Tensor& dx, float beta) {
+        return pagoda::UnpadSequences(ragged.tape().ctx(), dy, ends, beta, dx);
+      });
+    });
+  });
+}
+
+Var UnpadSequences(const Var& padded, const std::vector<int32_t>& offsets) {
+  return RunOp("UnpadSequences", {padded}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(padded, 3));
+    PAGODA_RETURN_IF_ERROR(CheckOffsets(offsets, offsets.empty() ? 0 : offsets.back()));
+    const int64_t n = static_cast<int64_t>(offsets.size()) - 1;
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {n + 1}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({offsets.back(), padded.shape()[2]}));
+    PAGODA_RETURN_IF_ERROR(pagoda::UnpadSequences(tape.ctx(), padded.value(), ends, 0.0f, y));
+    return tape.Node(y, {padded}, [padded, ends](const Tensor& dy) {
+      return AddGradient(padded, [&](const Tensor& dx, float beta) {
+        return pagoda::PadSequences(padded.tape().ctx(), dy, ends, beta, dx);
+      });
     });
   });
 }

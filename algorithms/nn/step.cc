@@ -7,48 +7,12 @@
 namespace pagoda {
 namespace {
 
-int64_t Size(const std::vector<int32_t>& values) {
-  return static_cast<int64_t>(values.size());
-}
-
-// Copies several i32 arrays to the device into one allocation.
-class IndexUpload {
- public:
-  static absl::StatusOr<IndexUpload> Create(Context& ctx, const LookupIndex& index) {
-    IndexUpload upload(ctx);
-    PAGODA_ASSIGN_OR_RETURN(
-        upload.all_, ctx.Empty({Size(index.inverse) + Size(index.offsets) + Size(index.columns) +
-                                Size(index.pooling) + Size(index.occurrence_offsets) +
-                                Size(index.occurrence_segments)},
-                               DType::kI32));
-    return upload;
-  }
-
-  absl::StatusOr<Tensor> Add(const std::vector<int32_t>& values) {
-    const Tensor part = all_.Flat(next_, {Size(values)});
-    next_ += Size(values);
-    if (!values.empty()) {
-      PAGODA_RETURN_IF_ERROR(ctx_->CopyFromHost(
-          values.data(), Size(values) * static_cast<int64_t>(sizeof(int32_t)), part));
-    }
-    return part;
-  }
-
- private:
-  explicit IndexUpload(Context& ctx) : ctx_(&ctx) {}
-  Context* ctx_;
-  Tensor all_;
-  int64_t next_ = 0;
-};
-
-// Columns [begin, end) of the rows of a group, as one leaf of the tape.
+// Columns of the rows of a group, as one leaf of the tape.
 struct RowPart {
-  int group = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
+  RowColumns columns;
   Var leaf;
 
-  int64_t width() const { return end - begin; }
+  int64_t width() const { return columns.end - columns.begin; }
 };
 
 // What a lookup has uploaded and returned so far.
@@ -84,16 +48,21 @@ class StepImpl final : public ModelStep, public ForwardInput {
   bool Updates(DenseHandle handle) const override {
     return input_.training && !parameters_.frozen(handle);
   }
-  Var Labels() override { return HostLeaf(input_.batch->batch.labels, &labels_); }
-  Var Weights() override { return HostLeaf(input_.batch->batch.weights, &weights_); }
+  Var Labels() override {
+    return HostLeaf(input_.batch->batch.labels, &StepUpload::labels, &labels_);
+  }
+  Var Weights() override {
+    return HostLeaf(input_.batch->batch.weights, &StepUpload::weights, &weights_);
+  }
   const PreparedBatch& host() const override { return *input_.batch; }
   RandomKey random() const override { return input_.random; }
 
   absl::StatusOr<std::vector<LossValue>> Losses() override;
   absl::StatusOr<std::vector<float>> Predictions() override;
   absl::StatusOr<Embeddings> RetrievalEmbeddings() override;
-  absl::Status Backward(const std::vector<double>& global_counts) override;
-  absl::Status RowGradients(const std::vector<float*>& host) override;
+  absl::Status Backward(const std::vector<double>& global_counts, OnFinalFn on_final) override;
+  absl::Status RowGradients(const std::vector<float*>& host, CopyQueue* queue) override;
+  std::vector<RowColumns> row_columns() const override;
 
  private:
   absl::Status CheckInput() const;
@@ -105,14 +74,16 @@ class StepImpl final : public ModelStep, public ForwardInput {
     return input_.batch->row_groups[static_cast<size_t>(group)];
   }
   // The part's rows on the device, uploaded when first asked for.
-  absl::StatusOr<const RowPart*> GetRows(int group, int64_t begin, int64_t end);
-  absl::StatusOr<Tensor> UploadRows(const RowPart& part);
-  absl::Status UploadIndex(const LookupIndex& index, bool sequence, LookupState* state);
+  absl::StatusOr<const RowPart*> GetRows(const RowColumns& columns);
+  absl::StatusOr<Tensor> UploadRows(const RowColumns& columns);
+  absl::Status UploadIndex(size_t lookup, LookupState* state);
   // Adds what has to be copied to `host` for the table's gradient, or does it.
-  absl::Status AddTableGradient(size_t table, float* host, std::vector<RowsToHost>* copies);
+  absl::Status AddTableGradient(size_t table, float* host, std::vector<RowsCopy>* copies);
   absl::StatusOr<Var> MakeLookup(size_t lookup, int64_t begin, int64_t end);
   Var LookupOrFail(LookupHandle handle, bool sequence, int64_t begin, int64_t end);
-  Var HostLeaf(const std::vector<float>& values, Var* cache);
+  // `ahead`: where it is when it was copied before the step.
+  Var HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,
+               Var* cache);
   absl::StatusOr<std::vector<float>> ToHost(const Tensor& tensor);
   absl::StatusOr<std::vector<float>> ToHost(const Var& var) {
     return var.valid() ? ToHost(var.value()) : std::vector<float>();
@@ -175,61 +146,57 @@ absl::Status StepImpl::Run(const Model& model) {
   return CheckOutput();
 }
 
-absl::StatusOr<Tensor> StepImpl::UploadRows(const RowPart& part) {
-  const PreparedBatch& batch = *input_.batch;
-  const RowGroup& group = Group(part.group);
-  PAGODA_ASSIGN_OR_RETURN(Tensor tensor, ctx_.Empty({group.num_rows, part.width()}));
-  std::vector<RowsFromHost> copies;
-  for (int table : group.tables) {
-    const size_t t = static_cast<size_t>(table);
-    const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[t].size());
-    if (num_rows == 0) continue;
-    const int64_t first = batch.table_rows[t].first_row;
-    copies.push_back(
-        {input_.rows[t] + part.begin, group.dim, tensor.Rows(first, first + num_rows)});
+absl::StatusOr<Tensor> StepImpl::UploadRows(const RowColumns& columns) {
+  Tensor tensor;
+  if (input_.upload != nullptr) tensor = input_.upload->Rows(columns);
+  if (tensor.absent()) {
+    PAGODA_ASSIGN_OR_RETURN(
+        tensor, ctx_.Empty({Group(columns.group).num_rows, columns.end - columns.begin}));
+    PAGODA_ASSIGN_OR_RETURN(const std::vector<RowsCopy> copies,
+                            CopiesOfRows(*input_.batch, input_.rows, columns, tensor));
+    PAGODA_RETURN_IF_ERROR(ctx_.Copy(copies));
   }
-  PAGODA_RETURN_IF_ERROR(ctx_.CopyRowsFromHost(copies));
+  if (input_.complete_rows) PAGODA_RETURN_IF_ERROR(input_.complete_rows(columns, tensor));
   return tensor;
 }
 
-absl::StatusOr<const RowPart*> StepImpl::GetRows(int group, int64_t begin, int64_t end) {
+absl::StatusOr<const RowPart*> StepImpl::GetRows(const RowColumns& columns) {
   for (const auto& part : row_parts_) {
-    if (part->group == group && part->begin == begin && part->end == end) return part.get();
+    if (part->columns == columns) return part.get();
   }
-  if (begin < 0 || begin >= end || end > Group(group).dim) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "columns [", begin, ", ", end, ") do not lie within rows of dimension ", Group(group).dim));
-  }
-  auto part = std::make_unique<RowPart>();
-  part->group = group;
-  part->begin = begin;
-  part->end = end;
-  PAGODA_ASSIGN_OR_RETURN(Tensor rows, UploadRows(*part));
+  PAGODA_ASSIGN_OR_RETURN(Tensor rows, UploadRows(columns));
   bool learns = false;
-  for (int table : Group(group).tables) learns = learns || !IsFrozen(table);
+  for (int table : Group(columns.group).tables) learns = learns || !IsFrozen(table);
+  auto part = std::make_unique<RowPart>();
+  part->columns = columns;
   part->leaf = tape_.Leaf(std::move(rows), input_.training && learns);
   row_parts_.push_back(std::move(part));
   return row_parts_.back().get();
 }
 
-absl::Status StepImpl::UploadIndex(const LookupIndex& index, bool sequence, LookupState* state) {
+absl::Status StepImpl::UploadIndex(size_t lookup, LookupState* state) {
   if (state->uploaded) return absl::OkStatus();
-  PAGODA_ASSIGN_OR_RETURN(IndexUpload upload, IndexUpload::Create(ctx_, index));
-  if (sequence) {
-    nn::RowGather& gather = state->gather;
-    PAGODA_ASSIGN_OR_RETURN(gather.inverse, upload.Add(index.inverse));
-    PAGODA_ASSIGN_OR_RETURN(gather.occurrence_offsets, upload.Add(index.occurrence_offsets));
-    PAGODA_ASSIGN_OR_RETURN(gather.occurrences, upload.Add(index.occurrence_segments));
+  const LookupIndex& index = input_.batch->lookups[lookup];
+  Tensor all;
+  if (input_.upload != nullptr) {
+    all = input_.upload->index(lookup);
+  } else {
+    PAGODA_ASSIGN_OR_RETURN(all, ctx_.Empty({IndexSize(index)}, DType::kI32));
+    PAGODA_RETURN_IF_ERROR(ctx_.Copy(CopiesOfIndex(index, all)));
+  }
+  const DeviceIndex slices = SliceIndex(index, all);
+  if (declaration_.lookups[lookup].sequence) {
+    state->gather = {slices.inverse, slices.occurrence_offsets, slices.occurrence_segments};
   } else {
     EmbeddingBagIndex& bag = state->bag;
     bag.batch = batch_size();
     bag.num_features = index.num_features;
-    PAGODA_ASSIGN_OR_RETURN(bag.inverse, upload.Add(index.inverse));
-    PAGODA_ASSIGN_OR_RETURN(bag.offsets, upload.Add(index.offsets));
-    PAGODA_ASSIGN_OR_RETURN(bag.columns, upload.Add(index.columns));
-    PAGODA_ASSIGN_OR_RETURN(bag.pooling, upload.Add(index.pooling));
-    PAGODA_ASSIGN_OR_RETURN(bag.occurrence_offsets, upload.Add(index.occurrence_offsets));
-    PAGODA_ASSIGN_OR_RETURN(bag.occurrence_segments, upload.Add(index.occurrence_segments));
+    bag.inverse = slices.inverse;
+    bag.offsets = slices.offsets;
+    bag.columns = slices.columns;
+    bag.pooling = slices.pooling;
+    bag.occurrence_offsets = slices.occurrence_offsets;
+    bag.occurrence_segments = slices.occurrence_segments;
   }
   state->uploaded = true;
   return absl::OkStatus();
@@ -239,11 +206,11 @@ absl::StatusOr<Var> StepImpl::MakeLookup(size_t lookup, int64_t begin, int64_t e
   const LookupIndex& index = input_.batch->lookups[lookup];
   const bool sequence = declaration_.lookups[lookup].sequence;
   LookupState& state = lookups_[lookup];
-  PAGODA_ASSIGN_OR_RETURN(const RowPart* part, GetRows(index.group, begin, end));
+  PAGODA_ASSIGN_OR_RETURN(const RowPart* part, GetRows({index.group, begin, end}));
   for (const auto& [made_of, result] : state.results) {
     if (made_of == part) return result;
   }
-  PAGODA_RETURN_IF_ERROR(UploadIndex(index, sequence, &state));
+  PAGODA_RETURN_IF_ERROR(UploadIndex(lookup, &state));
   const nn::RowSpan span{index.first_row, index.num_rows};
   const Var result = sequence ? nn::GatherRows(part->leaf, span, state.gather)
                               : nn::EmbeddingBag(part->leaf, span, state.bag);
@@ -276,9 +243,13 @@ ForwardInput::Sequence StepImpl::LookupSequence(LookupHandle handle) {
   return {LookupOrFail(handle, true, 0, Group(index.group).dim), &index.offsets};
 }
 
-Var StepImpl::HostLeaf(const std::vector<float>& values, Var* cache) {
+Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,
+                       Var* cache) {
   if (cache->valid() || (values.empty() && batch_size() > 0)) return *cache;
-  absl::StatusOr<Tensor> tensor = ctx_.Upload<float>(values, {static_cast<int64_t>(values.size())});
+  const bool is_there = input_.upload != nullptr && !(input_.upload->*ahead)().absent();
+  absl::StatusOr<Tensor> tensor =
+      is_there ? (input_.upload->*ahead)()
+               : ctx_.Upload<float>(values, {static_cast<int64_t>(values.size())});
   if (!tensor.ok()) {
     tape_.Fail(tensor.status());
     return Var();
@@ -290,7 +261,7 @@ Var StepImpl::HostLeaf(const std::vector<float>& values, Var* cache) {
 Var StepImpl::Dense() {
   const int64_t num_dense = input_.batch->num_dense;
   if (num_dense == 0) return Var();
-  Var flat = HostLeaf(input_.batch->batch.dense, &dense_);
+  Var flat = HostLeaf(input_.batch->batch.dense, &StepUpload::dense, &dense_);
   return flat.valid() ? nn::Reshape(flat, {batch_size(), num_dense}) : flat;
 }
 
@@ -333,7 +304,7 @@ absl::StatusOr<ModelStep::Embeddings> StepImpl::RetrievalEmbeddings() {
   return embeddings;
 }
 
-absl::Status StepImpl::Backward(const std::vector<double>& global_counts) {
+absl::Status StepImpl::Backward(const std::vector<double>& global_counts, OnFinalFn on_final) {
   if (!input_.training) return absl::FailedPreconditionError("backward of a step without training");
   if (global_counts.size() != output_.losses.size()) {
     return absl::InvalidArgumentError(absl::StrCat(global_counts.size(), " counts were given for ",
@@ -345,11 +316,16 @@ absl::Status StepImpl::Backward(const std::vector<double>& global_counts) {
     const LossTerm& loss = output_.losses[k];
     seeds.push_back({loss.sum, static_cast<float>(loss.weight / global_counts[k])});
   }
-  return tape_.Backward(seeds);
+  if (on_final == nullptr) return tape_.Backward(seeds);
+  return tape_.Backward(seeds, [&](const Var& leaf) -> absl::Status {
+    for (size_t i = 0; i < dense_parameters_.size(); ++i) {
+      if (dense_parameters_[i] == leaf) return on_final(DenseHandle{static_cast<int>(i)});
+    }
+    return absl::OkStatus();
+  });
 }
 
-absl::Status StepImpl::AddTableGradient(size_t table, float* host,
-                                        std::vector<RowsToHost>* copies) {
+absl::Status StepImpl::AddTableGradient(size_t table, float* host, std::vector<RowsCopy>* copies) {
   const PreparedBatch& batch = *input_.batch;
   const int64_t dim = declaration_.tables[table].dim;
   const int64_t num_rows = static_cast<int64_t>(batch.unique_ids[table].size());
@@ -358,10 +334,11 @@ absl::Status StepImpl::AddTableGradient(size_t table, float* host,
   int64_t covered = 0;
   bool overlap = false;
   for (const auto& part : row_parts_) {
-    if (part->group != range.group || part->leaf.grad().absent()) continue;
+    if (part->columns.group != range.group || part->leaf.grad().absent()) continue;
     if (IsFrozen(static_cast<int>(table))) continue;
     for (const RowPart* other : parts) {
-      overlap = overlap || (part->begin < other->end && other->begin < part->end);
+      overlap = overlap || (part->columns.begin < other->columns.end &&
+                            other->columns.begin < part->columns.end);
     }
     parts.push_back(part.get());
     covered += part->width();
@@ -371,25 +348,32 @@ absl::Status StepImpl::AddTableGradient(size_t table, float* host,
   for (const RowPart* part : parts) {
     const Tensor gradient = part->leaf.grad().Rows(range.first_row, range.first_row + num_rows);
     if (!overlap) {
-      copies->push_back({gradient, host + part->begin, dim});
+      copies->push_back(RowsToHost(gradient, host + part->columns.begin, dim));
       continue;
     }
     PAGODA_ASSIGN_OR_RETURN(const std::vector<float> columns, ToHost(gradient));
     const float* from = columns.data();
     for (int64_t r = 0; r < num_rows; ++r) {
-      for (int64_t c = part->begin; c < part->end; ++c) host[r * dim + c] += *from++;
+      for (int64_t c = part->columns.begin; c < part->columns.end; ++c)
+        host[r * dim + c] += *from++;
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status StepImpl::RowGradients(const std::vector<float*>& host) {
+absl::Status StepImpl::RowGradients(const std::vector<float*>& host, CopyQueue* queue) {
   PAGODA_CHECK(host.size() == declaration_.tables.size());
-  std::vector<RowsToHost> copies;
+  std::vector<RowsCopy> copies;
   for (size_t t = 0; t < host.size(); ++t) {
     if (host[t] != nullptr) PAGODA_RETURN_IF_ERROR(AddTableGradient(t, host[t], &copies));
   }
-  return ctx_.CopyRowsToHost(copies);
+  return queue == nullptr ? ctx_.Copy(copies) : queue->ToHost(copies);
+}
+
+std::vector<RowColumns> StepImpl::row_columns() const {
+  std::vector<RowColumns> columns;
+  for (const auto& part : row_parts_) columns.push_back(part->columns);
+  return columns;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // crosses between host and device here and nowhere else.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,7 +13,9 @@
 #include "algorithms/nn/batch.h"
 #include "algorithms/nn/model.h"
 #include "algorithms/nn/parameters.h"
+#include "algorithms/nn/step_upload.h"
 #include "kernels/context.h"
+#include "kernels/copy_queue.h"
 
 namespace pagoda {
 
@@ -24,6 +27,11 @@ struct StepInput {
   std::vector<bool> frozen_tables;  // Per table: no gradient. Empty: none is.
   bool training = false;
   RandomKey random;  // Key of this step.
+  // What of the batch is on the device already, and published; may be null.
+  const StepUpload* upload = nullptr;
+  // Puts rows on the device that are not among `rows`, into [the group's num_rows, columns'
+  // width], after those have been copied there. Empty: all are.
+  std::function<absl::Status(const RowColumns&, const Tensor&)> complete_rows;
 };
 
 struct LossValue {
@@ -61,13 +69,22 @@ class ModelStep {
   // Runs backward of sum over losses of weight / global_counts[k] * sum. Dense
   // gradients are ADDED into parameters.gradients(). Call once; training only.
   // global_counts[k] <= 0 gives that loss no gradient.
+  // `on_final` is called for each learning parameter that the step used, as soon as all
+  // work on its gradient has been given to the context; its error ends backward.
   //   FAILED_PRECONDITION  the step is not a training step, or a second call
   //   INVALID_ARGUMENT     not one count per loss
-  virtual absl::Status Backward(const std::vector<double>& global_counts) = 0;
+  using OnFinalFn = std::function<absl::Status(DenseHandle)>;
+  virtual absl::Status Backward(const std::vector<double>& global_counts,
+                                OnFinalFn on_final = nullptr) = 0;
   // After Backward: gradients of each table's unique rows, copied to host[t]
   // [num_unique, dim] (zeros when no loss depends on the table or it is frozen).
-  // host[t] may be null where table t's are not wanted.
-  virtual absl::Status RowGradients(const std::vector<float*>& host) = 0;
+  // host[t] may be null where table t's are not wanted. With a queue they are there after
+  // queue->Wait(), until which this step must stay.
+  virtual absl::Status RowGradients(const std::vector<float*>& host,
+                                    CopyQueue* queue = nullptr) = 0;
+
+  // The columns of rows that forward asked for.
+  virtual std::vector<RowColumns> row_columns() const = 0;
 };
 
 }  // namespace pagoda

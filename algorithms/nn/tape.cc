@@ -1,5 +1,7 @@
 #include "algorithms/nn/tape.h"
 
+#include <map>
+
 #include "kernels/elementwise.h"
 
 namespace pagoda {
@@ -32,6 +34,7 @@ Var Tape::Leaf(Tensor value, bool needs_grad, Tensor grad_into) {
     PAGODA_CHECK(grad_into.shape() == entry.value.shape());
     entry.grad = std::move(grad_into);
     entry.grad_written = true;
+    entry.into = true;
   }
   entries_.push_back(std::move(entry));
   return Var(this, static_cast<int>(entries_.size()) - 1);
@@ -44,6 +47,8 @@ Var Tape::Node(Tensor value, std::vector<Var> inputs, BackwardFn backward) {
   for (const Var& input : inputs) {
     PAGODA_CHECK(input.valid() && input.tape_ == this);
     entry.needs_grad = entry.needs_grad || input.needs_grad();
+    Entry& read = entries_[static_cast<size_t>(input.index_)];
+    if (read.first_reader < 0) read.first_reader = static_cast<int>(entries_.size());
   }
   if (entry.needs_grad) entry.backward = std::move(backward);
   entries_.push_back(std::move(entry));
@@ -84,7 +89,7 @@ absl::Status Tape::AddSeed(const Seed& seed) {
   return AxpBy(ctx_, 1.0f, constant, 1.0f, grad);
 }
 
-absl::Status Tape::Backward(const std::vector<Seed>& seeds) {
+absl::Status Tape::Backward(const std::vector<Seed>& seeds, const OnFinalFn& on_final) {
   PAGODA_RETURN_IF_ERROR(status_);
   if (backward_done_) return absl::FailedPreconditionError("Tape::Backward was called before");
   for (const Seed& seed : seeds) {
@@ -98,12 +103,28 @@ absl::Status Tape::Backward(const std::vector<Seed>& seeds) {
   }
   backward_done_ = true;
   for (const Seed& seed : seeds) PAGODA_RETURN_IF_ERROR(AddSeed(seed));
+  // By the operation after which they are final; -1: at once.
+  std::map<int, std::vector<int>> final_after;
+  if (on_final != nullptr) {
+    for (size_t i = 0; i < entries_.size(); ++i) {
+      if (entries_[i].into) final_after[entries_[i].first_reader].push_back(static_cast<int>(i));
+    }
+  }
+  const auto report = [&](int operation) -> absl::Status {
+    const auto leaves = final_after.find(operation);
+    if (leaves == final_after.end()) return absl::OkStatus();
+    for (const int leaf : leaves->second) PAGODA_RETURN_IF_ERROR(on_final(Var(this, leaf)));
+    return absl::OkStatus();
+  };
+  PAGODA_RETURN_IF_ERROR(report(-1));
   for (size_t i = entries_.size(); i-- > 0;) {
     Entry& entry = entries_[i];
-    if (!entry.backward) continue;
-    if (entry.grad_written) PAGODA_RETURN_IF_ERROR(entry.backward(entry.grad));
-    entry.backward = nullptr;  // Releases what it kept of the forward pass,
-    entry.grad = Tensor();     // and memory that the next entries can use.
+    if (entry.backward) {
+      if (entry.grad_written) PAGODA_RETURN_IF_ERROR(entry.backward(entry.grad));
+      entry.backward = nullptr;  // Releases what it kept of the forward pass,
+      entry.grad = Tensor();     // and memory that the next entries can use.
+    }
+    PAGODA_RETURN_IF_ERROR(report(static_cast<int>(i)));
   }
   return absl::OkStatus();
 }

@@ -34,6 +34,7 @@ class Var {
  public:
   Var() = default;
   bool valid() const { return tape_ != nullptr; }
+  friend bool operator==(const Var&, const Var&) = default;  // The same value of one tape.
   // REQUIRES for all below: valid().
   Tape& tape() const { return *tape_; }
   const Tensor& value() const;
@@ -84,7 +85,9 @@ class Tape {
   absl::Status TakeGrad(const Var& input, const Tensor& grad);
 
   // Runs backward from several scalars at once, each with d(total)/d(scalar) =
-  // seed. Call once.
+  // seed. Call once. `on_final` is called for each leaf with `grad_into`, when all work on
+  // its gradient has been given to the context: in backward's order, leaves that nothing
+  // depends on first. Its error ends backward.
   //   the sticky status    an operation failed earlier
   //   FAILED_PRECONDITION  called before
   //   INVALID_ARGUMENT     a seed is not a scalar of this tape; nothing was run
@@ -92,7 +95,8 @@ class Tape {
     Var var;
     float gradient;
   };
-  absl::Status Backward(const std::vector<Seed>& seeds);
+  using OnFinalFn = std::function<absl::Status(const Var& leaf)>;
+  absl::Status Backward(const std::vector<Seed>& seeds, const OnFinalFn& on_final = nullptr);
 
   // The same value, cut off from backward.
   Var StopGradient(const Var& x);
@@ -105,6 +109,10 @@ class Tape {
     bool needs_grad = false;
     bool grad_written = false;
     BackwardFn backward;  // Empty for leaves.
+    // Of a leaf with grad_into: the first operation that reads it, which is the last to add
+    // to its gradient; -1: none.
+    bool into = false;
+    int first_reader = -1;
   };
   absl::Status AddSeed(const Seed& seed);
 

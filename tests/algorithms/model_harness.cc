@@ -162,6 +162,37 @@ std::unique_ptr<ParameterSet> ModelHarness::Parameters(TestDevice& device) const
   return parameters;
 }
 
+absl::StatusOr<std::unique_ptr<StepUpload>> ModelHarness::CopyAhead(TestDevice& device,
+                                                                    CopyQueue& queue,
+                                                                    const StepInput& input) const {
+  std::vector<RowColumns> columns;
+  {
+    const std::unique_ptr<ParameterSet> parameters = Parameters(device);
+    PAGODA_ASSIGN_OR_RETURN(
+        auto before, ModelStep::Forward(*device.ctx, *model_, declaration_, *parameters, input));
+    columns = before->row_columns();
+  }
+  const PreparedBatch& batch = *input.batch;
+  std::vector<std::vector<float>> old(input.rows.size());
+  std::vector<const float*> old_rows;
+  std::vector<std::vector<int32_t>> changed(input.rows.size());
+  for (size_t t = 0; t < old.size(); ++t) {
+    const auto dim = static_cast<size_t>(declaration_.tables[t].dim);
+    old[t].assign(input.rows[t], input.rows[t] + batch.unique_ids[t].size() * dim);
+    for (size_t i = 0; i < batch.unique_ids[t].size(); i += 3) {
+      changed[t].push_back(static_cast<int32_t>(i));
+      for (size_t c = 0; c < dim; ++c) old[t][i * dim + c] = 17.0f;
+    }
+    old_rows.push_back(old[t].data());
+  }
+  PAGODA_ASSIGN_OR_RETURN(auto upload,
+                          StepUpload::Start(queue, batch, old_rows, std::move(columns)));
+  for (std::vector<float>& values : old) values.assign(values.size(), -17.0f);
+  PAGODA_RETURN_IF_ERROR(upload->Publish(*device.ctx, queue));
+  PAGODA_RETURN_IF_ERROR(upload->Refresh(*device.ctx, queue, batch, input.rows, changed));
+  return upload;
+}
+
 absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch& batch,
                                                 const StepSettings& settings) const {
   const PreparedBatch prepared = Prepare(batch);
@@ -177,6 +208,14 @@ absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch&
       rows[t].insert(rows[t].end(), row.begin(), row.end());
     }
     input.rows.push_back(rows[t].data());
+  }
+  std::unique_ptr<CopyQueue> in, out;
+  std::unique_ptr<StepUpload> upload;
+  if (settings.copied_ahead) {
+    PAGODA_ASSIGN_OR_RETURN(in, CopyQueue::Create(*device.ctx));
+    PAGODA_ASSIGN_OR_RETURN(out, CopyQueue::Create(*device.ctx));
+    PAGODA_ASSIGN_OR_RETURN(upload, CopyAhead(device, *in, input));
+    input.upload = upload.get();
   }
   const std::unique_ptr<ParameterSet> parameters = Parameters(device);
   PAGODA_RETURN_IF_ERROR(parameters->Freeze(settings.frozen_groups));
@@ -197,7 +236,8 @@ absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch&
       result.row_gradients.emplace_back(rows[t].size(), -1.0f);
       host.push_back(result.row_gradients[t].data());
     }
-    PAGODA_RETURN_IF_ERROR(step->RowGradients(host));
+    PAGODA_RETURN_IF_ERROR(step->RowGradients(host, out.get()));
+    if (out != nullptr) PAGODA_RETURN_IF_ERROR(out->Wait());
     result.dense_gradients = device.Download(parameters->gradients());
   }
   result.dense_values = device.Download(parameters->values());

@@ -45,6 +45,9 @@ struct StepSettings {
   std::vector<bool> frozen_tables = {};
   std::vector<std::string> frozen_groups = {};
   RandomKey random{99};
+  // The batch is copied to the device ahead, with some rows as they were before, and row
+  // gradients leave by a queue of their own.
+  bool copied_ahead = false;
 };
 
 class ModelHarness {
@@ -69,6 +72,10 @@ class ModelHarness {
                                     const StepSettings& settings) const;
 
  private:
+  // What of the batch was copied ahead; every third row is refreshed after that.
+  absl::StatusOr<std::unique_ptr<StepUpload>> CopyAhead(TestDevice& device, CopyQueue& queue,
+                                                        const StepInput& input) const;
+
   FeatureSchema schema_;
   std::unique_ptr<Model> model_;
   Declaration declaration_;

@@ -60,6 +60,9 @@ std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) 
     std::vector<Answer> answers(workers.size());
     std::vector<std::vector<FeatureId>> ids(workers.size());
     std::vector<std::vector<float>> gradients(workers.size());
+    // Of table 0, each worker asks every fifth row back; of table 1 the last alone.
+    std::vector<std::vector<uint32_t>> fifths(workers.size()), last(workers.size());
+    std::vector<std::vector<float>> fifth_rows(workers.size()), last_row(workers.size());
     for (size_t rank = 0; rank < workers.size(); ++rank) {
       const RandomKey key = RandomKey{12}.Derive(rank).Derive(static_cast<uint64_t>(step));
       for (FeatureId id = 0; id < 400; ++id) {
@@ -68,11 +71,30 @@ std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) 
       for (size_t i = 0; i < ids[rank].size() * 4; ++i) {
         gradients[rank].push_back(RandomNormal(key.Derive(1), i));
       }
+      for (uint32_t i = 0; i < ids[rank].size(); i += 5) fifths[rank].push_back(i);
+      last[rank] = {static_cast<uint32_t>(ids[rank].size() - 1)};
+      fifth_rows[rank].resize(fifths[rank].size() * 4);
+      last_row[rank].resize(3);
       workers[rank]->Push(
-          step, {{0, ids[rank], gradients[rank].data()}, {1, ids[rank], gradients[rank].data()}},
+          step,
+          {{0, ids[rank], gradients[rank].data(), fifths[rank], fifth_rows[rank].data()},
+           {1, ids[rank], gradients[rank].data(), last[rank], last_row[rank].data()}},
           0.5f, answers[rank].Done());
     }
     for (Answer& answer : answers) REQUIRE(answer.Get().ok());
+    for (size_t rank = 0; rank < workers.size(); ++rank) {
+      std::vector<float> users(ids[rank].size() * 4), items(ids[rank].size() * 3);
+      Answer pull;
+      workers[rank]->Pull({{0, ids[rank], users.data()}, {1, ids[rank], items.data()}}, step,
+                          pull.Done());
+      REQUIRE(pull.Get().ok());
+      for (size_t i = 0; i < fifths[rank].size(); ++i) {
+        REQUIRE(std::equal(fifth_rows[rank].begin() + static_cast<ptrdiff_t>(i * 4),
+                           fifth_rows[rank].begin() + static_cast<ptrdiff_t>(i * 4 + 4),
+                           users.begin() + static_cast<ptrdiff_t>(fifths[rank][i] * 4)));
+      }
+      REQUIRE(std::equal(last_row[rank].begin(), last_row[rank].end(), items.end() - 3));
+    }
     std::vector<float> users(ids[0].size() * 4), items(ids[0].size() * 3);
     Answer pull;
     workers[0]->Pull({{1, ids[0], items.data()}, {0, ids[0], users.data()}}, step, pull.Done());

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "deploy/stop_signal.h"
 #include "tests/deploy/scratch_directory.h"
@@ -79,10 +80,10 @@ bool Has(const std::string& text, const std::string& part) {
 
 TEST_CASE("a job in good order: servers first, workers with their addresses, then the end") {
   ScratchDirectory scratch;
-  const Played played = Play(scratch, std::string(kServer) + R"(
+  const Played played = Play(scratch, absl::StrCat(kServer, R"(
 echo "$@"
 echo "step 7  loss 0.5  grad 1  samples/s 10  done 50.0%  eta 0:01"
-exit 0)",
+exit 0)"),
                              2, 2);
   INFO(played.text);
   REQUIRE(played.result.ok());
@@ -101,10 +102,10 @@ exit 0)",
 
 TEST_CASE("a worker killed with -9 is named with its last lines, and all ends in time") {
   ScratchDirectory scratch;
-  const Played played = Play(scratch, std::string(kServer) + R"(
+  const Played played = Play(scratch, absl::StrCat(kServer, R"(
 case "$*" in *"--rank 1"*) echo the last words; kill -9 $$ ;; esac
 trap '' TERM INT
-sleep 60)");
+sleep 60)"));
   INFO(played.text);
   REQUIRE_FALSE(played.result.ok());
   CHECK(absl::IsAborted(played.result.status()));
@@ -118,11 +119,11 @@ sleep 60)");
 
 TEST_CASE("a failure takes its last log line along; those who fail of it come after") {
   ScratchDirectory scratch;
-  const Played played = Play(scratch, std::string(kServer) + R"(
+  const Played played = Play(scratch, absl::StrCat(kServer, R"(
 case "$*" in
   *"--rank 0"*) echo "error: row 17 is bad" >&2; exit 1 ;;
   *) sleep 0.5; echo "error: worker 0 failed" >&2; exit 1 ;;
-esac)");
+esac)"));
   INFO(played.text);
   REQUIRE_FALSE(played.result.ok());
   const std::string message(played.result.status().message());
@@ -133,8 +134,8 @@ esac)");
 
 TEST_CASE("a killed process is the cause even when others are seen to die first") {
   ScratchDirectory scratch;
-  const Played played = Play(scratch, std::string(kServer) + R"(
-case "$*" in *"--rank 0"*) exit 1 ;; *) sleep 0.3; kill -9 $$ ;; esac)");
+  const Played played = Play(scratch, absl::StrCat(kServer, R"(
+case "$*" in *"--rank 0"*) exit 1 ;; *) sleep 0.3; kill -9 $$ ;; esac)"));
   REQUIRE_FALSE(played.result.ok());
   CHECK(Has(std::string(played.result.status().message()), "worker-1 (pid "));
 }
@@ -174,10 +175,10 @@ TEST_CASE("Ctrl-C reaches the workers, which end with 130; so does the launcher"
   const pid_t child = fork();
   if (child == 0) {
     StopSignal::Install("");
-    const Played played = Play(scratch, std::string(kServer) + R"(
+    const Played played = Play(scratch, absl::StrCat(kServer, R"(
 trap 'echo stopping; exit 130' INT
 echo ready
-while :; do sleep 0.05; done)");
+while :; do sleep 0.05; done)"));
     _exit(played.result.ok() && Has(played.text, "worker-1 stopped\n") ? *played.result : 1);
   }
   const std::string log = scratch.File("out/logs/worker-1.log");
@@ -197,10 +198,10 @@ TEST_CASE("a second Ctrl-C kills what does not stop") {
   const pid_t child = fork();
   if (child == 0) {
     StopSignal::Install("");
-    const Played played = Play(scratch, std::string(kServer) + R"(
+    const Played played = Play(scratch, absl::StrCat(kServer, R"(
 trap '' INT
 echo ready
-while :; do sleep 0.05; done)");
+while :; do sleep 0.05; done)"));
     _exit(absl::IsCancelled(played.result.status()) ? 7 : 1);
   }
   const std::string log = scratch.File("out/logs/worker-1.log");

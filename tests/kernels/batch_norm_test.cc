@@ -70,7 +70,7 @@ std::vector<float> RunTrain(const Data& data, int64_t n, int64_t d) {
 }  // namespace
 
 TEST_CASE("BatchNorm in training normalises and moves the running statistics") {
-  for (const auto [n, d] : {Matrix{2, 1}, {17, 3}, {257, 17}, {1023, 33}, {600, 1}}) {
+  for (const auto [n, d] : {Matrix{2, 1}, {17, 3}, {257, 17}, {1023, 33}, {512, 5}, {600, 1}}) {
     CAPTURE(n, d);
     const Data data(n, d);
     const std::vector<float> got = RunTrain(data, n, d);

@@ -292,16 +292,18 @@ TEST_CASE("embedding bag refuses operands that do not fit, before the first writ
   bad.offsets = good.offsets.Rows(0, 6);
   RequireInvalid(forward(rows, bad, out), "offsets has shape [6], expected [7]");
   bad = good;
-  bad.inverse = good.inverse.Rows(0, 5);
-  RequireInvalid(forward(rows, bad, out), "offsets do not run from 0");
-  bad = good;
-  bad.columns = device.Upload(std::vector<int32_t>{0, 4}, {2});
-  RequireInvalid(forward(rows, bad, out), "columns");
-  bad.columns = device.Upload(std::vector<int32_t>{-1, 0}, {2});
-  RequireInvalid(forward(rows, bad, out), "columns");
-  bad = good;
-  bad.pooling = device.Upload(std::vector<int32_t>{3, 0}, {2});
-  RequireInvalid(forward(rows, bad, out), "pooling");
+  if (!GpuUnderTest()) {  // There the host does not see values.
+    bad.inverse = good.inverse.Rows(0, 5);
+    RequireInvalid(forward(rows, bad, out), "offsets do not run from 0");
+    bad = good;
+    bad.columns = device.Upload(std::vector<int32_t>{0, 4}, {2});
+    RequireInvalid(forward(rows, bad, out), "columns");
+    bad.columns = device.Upload(std::vector<int32_t>{-1, 0}, {2});
+    RequireInvalid(forward(rows, bad, out), "columns");
+    bad = good;
+    bad.pooling = device.Upload(std::vector<int32_t>{3, 0}, {2});
+    RequireInvalid(forward(rows, bad, out), "pooling");
+  }
   bad = good;
   bad.inverse = device.Upload(std::vector<float>(6), {6});
   RequireInvalid(forward(rows, bad, out), "inverse has type f32");

@@ -2,6 +2,7 @@
 // gradients by central differences of such an oracle.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>

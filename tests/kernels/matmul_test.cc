@@ -52,6 +52,47 @@ TEST_CASE("MatMul matches the oracle, with every transposition, on any threads")
   }
 }
 
+TEST_CASE("BatchMatMul is MatMul of each, with every transposition, in f32 and bf16") {
+  constexpr int64_t s = 5;
+  for (const auto [m, n, k] :
+       {Product{0, 3, 4}, {3, 4, 0}, {1, 1, 1}, {1, 20, 8}, {17, 5, 3}, {20, 20, 16}}) {
+    const std::vector<float> a = RandomFloats(1, s * m * k), b = RandomFloats(2, s * k * n);
+    const std::vector<float> old = RandomFloats(3, s * m * n);
+    for (int mode = 0; mode < 8; ++mode) {
+      const MatMulArgs args{(mode & 1) != 0, (mode & 2) != 0, 0.5f};
+      const DType type = (mode & 4) != 0 ? DType::kBF16 : DType::kF32;
+      CAPTURE(m, n, k, mode);
+      const Shape shape_a = Stored(m, k, args.trans_a), shape_b = Stored(k, n, args.trans_b);
+      const auto batched = [&](const Shape& one) { return Shape{s, one[0], one[1]}; };
+      const std::vector<float> got = RunEverywhere([&, m = m, n = n](TestDevice& device) {
+        device.ctx->set_compute_dtype(type);
+        const Tensor out = device.Upload(old, {s, m, n});
+        REQUIRE(BatchMatMul(*device.ctx, device.Upload(a, batched(shape_a)),
+                            device.Upload(b, batched(shape_b)), args, out)
+                    .ok());
+        return device.Download(out);
+      });
+      TestDevice device;
+      device.ctx->set_compute_dtype(type);
+      std::vector<float> want;
+      for (int64_t i = 0; i < s; ++i) {
+        const Tensor out = device.Upload(Slice(old, i * m * n, m * n), {m, n});
+        REQUIRE(MatMul(*device.ctx, device.Upload(Slice(a, i * m * k, m * k), shape_a),
+                       device.Upload(Slice(b, i * k * n, k * n), shape_b), args, out)
+                    .ok());
+        Append(&want, device.Download(out));
+      }
+      // The same terms, which oneDNN may add in another order.
+      RequireWithin(got, ToDouble(want), [&](size_t) { return 1e-5; });
+    }
+  }
+  TestDevice device;
+  Context& ctx = *device.ctx;
+  RequireInvalid(
+      BatchMatMul(ctx, *ctx.Zeros({2, 3, 4}), *ctx.Zeros({3, 4, 5}), {}, *ctx.Zeros({2, 3, 5})),
+      "BatchMatMul: b has shape [3, 4, 5], expected [2, 4, 5]");
+}
+
 TEST_CASE("MatMul in bf16 is the product of the rounded operands, whatever the CPU") {
   constexpr int64_t m = 65, n = 33, k = 129;
   // Values of 8 bits are their own bf16: the result must be that of f32.
@@ -77,6 +118,11 @@ TEST_CASE("MatMul in bf16 is the product of the rounded operands, whatever the C
                  device.Upload<float>({3.0f}, {1, 1}), {}, out)
               .ok());
   REQUIRE(device.Download(out)[0] == 3.0f);
+  constexpr float inf = std::numeric_limits<float>::infinity();
+  REQUIRE(MatMul(*device.ctx, device.Upload<float>({inf}, {1, 1}),
+                 device.Upload<float>({3.0f}, {1, 1}), {}, out)
+              .ok());
+  REQUIRE(device.Download(out)[0] == inf);
 }
 
 TEST_CASE("MatMul refuses operands that do not fit") {

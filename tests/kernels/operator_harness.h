@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -19,14 +20,28 @@
 #include "kernels/context.h"
 #include "kernels/tensor.h"
 
+#if defined(PAGODA_GPU_EMULATED)
+#include "kernels/gpu_emulation/scheduler.h"
+#endif
+
 namespace pagoda {
 
 // Half an ulp of 1: the relative error of one rounding.
 inline constexpr double kUnitRoundoff = 0x1p-24;
 
+// Where operators run: the CPU, or what PAGODA_TEST_DEVICE says ("emulated", "cuda").
+inline DeviceKind KindUnderTest() {
+  const char* const name = std::getenv("PAGODA_TEST_DEVICE");
+  if (name == nullptr) return DeviceKind::kCpu;
+  return std::strcmp(name, "cuda") == 0 ? DeviceKind::kCuda : DeviceKind::kEmulated;
+}
+inline bool GpuUnderTest() {
+  return KindUnderTest() != DeviceKind::kCpu;
+}
+
 // A context with its threads.
 struct TestDevice {
-  explicit TestDevice(DeviceKind kind = DeviceKind::kCpu, int num_threads = 1) : pool(num_threads) {
+  explicit TestDevice(DeviceKind kind = KindUnderTest(), int num_threads = 1) : pool(num_threads) {
     auto created = Context::Create(Device{kind, 0}, &pool);
     REQUIRE(created.ok());
     ctx = *std::move(created);
@@ -63,9 +78,48 @@ inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * 4) == 0);
 }
 
+// Sanitizers see under any schedule what they see, and take their time: in their builds the
+// others run when PAGODA_GPU_SCHEDULES is "all".
+inline bool EverySchedule() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  const char* const wanted = std::getenv("PAGODA_GPU_SCHEDULES");
+  return wanted != nullptr && std::strcmp(wanted, "all") == 0;
+#else
+  return true;
+#endif
+}
+
+// The same on a GPU: twice, and under emulation for each schedule of its threads.
+inline std::vector<float> RunOnGpu(const std::function<std::vector<float>(TestDevice&)>& run) {
+  TestDevice first;
+  const std::vector<float> expected = run(first);
+#if defined(PAGODA_GPU_EMULATED)
+  using gpu::emulation::Schedule;
+  const gpu::emulation::Settings before = gpu::emulation::settings();
+  std::vector<gpu::emulation::Settings> schedules = {{Schedule::kRandom, 2, true}};
+  if (EverySchedule()) {
+    schedules.push_back({Schedule::kReverse, 1, true});
+    schedules.push_back({Schedule::kRandom, 1, false});
+  }
+  for (const gpu::emulation::Settings& settings : schedules) {
+    gpu::emulation::settings() = settings;
+    INFO("schedule " << static_cast<int>(settings.schedule) << ", seed " << settings.seed);
+    TestDevice device;
+    const std::vector<float> got = run(device);
+    gpu::emulation::settings() = before;
+    REQUIRE(SameBits(got, expected));
+  }
+#else
+  TestDevice again;
+  REQUIRE(SameBits(run(again), expected));
+#endif
+  return expected;
+}
+
 // Calls `run` with 1, 2 and 8 threads and on the fake device, requires the same
 // bits of all, and returns them.
 inline std::vector<float> RunEverywhere(const std::function<std::vector<float>(TestDevice&)>& run) {
+  if (GpuUnderTest()) return RunOnGpu(run);
   TestDevice one(DeviceKind::kCpu, 1);
   const std::vector<float> expected = run(one);
   for (int num_threads : {2, 8}) {

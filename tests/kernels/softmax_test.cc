@@ -63,6 +63,59 @@ TEST_CASE("Softmax matches the oracle, in place too") {
   }
 }
 
+TEST_CASE("Masked softmax is the softmax of the first entries, and zero beyond") {
+  for (const auto [n, m] : kMatrices) {
+    CAPTURE(n, m);
+    const std::vector<float> x = Logits(n * m);
+    std::vector<int32_t> counts;
+    for (int64_t i = 0; i < n; ++i) counts.push_back(static_cast<int32_t>((i * 7 + m) % (m + 3)));
+    const std::vector<float> got = RunEverywhere([&, n = n, m = m](TestDevice& device) {
+      const Tensor y = *device.ctx->Empty({n, m});
+      const Tensor tc = device.Upload(counts, {n});
+      REQUIRE(MaskedSoftmaxForward(*device.ctx, device.Upload(x, {n, m}), tc, y).ok());
+      return device.Download(y);
+    });
+    Doubles want;
+    double log_sum = 0.0;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t count = std::min<int64_t>(counts[static_cast<size_t>(i)], m);
+      const Doubles all = ToDouble(x);
+      const Doubles row(all.begin() + i * m, all.begin() + i * m + count);
+      Doubles y = count == 0 ? Doubles() : SoftmaxOracle(row, 0, count, &log_sum);
+      y.resize(static_cast<size_t>(m), 0.0);
+      want.insert(want.end(), y.begin(), y.end());
+    }
+    RequireUlps(got, want, 20 + 4 + static_cast<double>(m) / 4 + 3);
+  }
+}
+
+TEST_CASE("The slope of masked softmax is that of softmax, and zero for what is masked") {
+  constexpr int64_t n = 4, m = 5;
+  const std::vector<float> x = RandomFloats(1, n * m), dy = RandomFloats(2, n * m);
+  const std::vector<int32_t> counts = {5, 3, 1, 0};
+  const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+    const Tensor y = *device.ctx->Empty({n, m}), dx = *device.ctx->Zeros({n, m});
+    REQUIRE(
+        MaskedSoftmaxForward(*device.ctx, device.Upload(x, {n, m}), device.Upload(counts, {n}), y)
+            .ok());
+    REQUIRE(SoftmaxBackward(*device.ctx, y, device.Upload(dy, {n, m}), dx).ok());
+    return device.Download(dx);
+  });
+  RequireGradient(ToDouble(x), got, [&](const Doubles& at) {
+    double loss = 0.0, log_sum = 0.0;
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t count = counts[static_cast<size_t>(i)];
+      if (count == 0) continue;
+      const Doubles row(at.begin() + i * m, at.begin() + i * m + count);
+      const Doubles y = SoftmaxOracle(row, 0, count, &log_sum);
+      for (int64_t j = 0; j < count; ++j) {
+        loss += dy[static_cast<size_t>(i * m + j)] * y[static_cast<size_t>(j)];
+      }
+    }
+    return loss;
+  });
+}
+
 TEST_CASE("Softmax survives extreme logits and passes NaN on") {
   TestDevice device;
   const float inf = std::numeric_limits<float>::infinity();

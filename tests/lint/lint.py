@@ -36,7 +36,7 @@ DOORS = [
     (r"rocksdb/", r"^(embedding_store/|tests/benchmarks/peers/raw_rocksdb\.cc$)"),
     (r"grpcpp/|grpc/|\.grpc\.pb\.h", r"(_grpc\.(h|cc)$)|(^deploy/)|(_grpc_test\.cc$)"),
     (r"gloo/", r"^worker/allreduce_gloo\.(h|cc)$"),
-    (r"nccl\.h", r"^worker/allreduce_nccl\.(h|cc)$"),
+    (r"(^|/)nccl\.h", r"^worker/allreduce_nccl\.(h|cc)$"),
     (r"cuda_runtime|cublas", r"^kernels/gpu\.h$"),
     (r"spdlog/", r"^base/log\.(h|cc)$"),
     (r"cblas\.h|dnnl|openblas", r"^kernels/gemm_cpu\.cc$"),
@@ -217,7 +217,8 @@ def check_markdown_links(report):
 
 
 def headers_included_first():
-    """Headers that the build compiles alone, as the first thing that a source includes."""
+    """Headers that the build compiles alone, as the first thing that a source includes: alone
+    but for the precompiled header, whose names check_precompiled_names looks for."""
     first = set()
     for source in tracked(".cc"):
         match = re.search(r'^#include ([<"])([^>"]+)', (ROOT / source).read_text(), re.MULTILINE)
@@ -226,14 +227,60 @@ def headers_included_first():
     return first
 
 
+# Names of the headers that cmake/targets.cmake precompiles, and where they come from.
+PRECOMPILED_NAMES = [
+    (r"std::(vector)\b", {"vector"}),
+    (r"std::(string|to_string)\b", {"string"}),
+    (r"std::(map|multimap)\b", {"map"}),
+    (r"std::(function)\b", {"functional"}),
+    (r"std::(unique_ptr|shared_ptr|weak_ptr|make_unique|make_shared)\b", {"memory"}),
+    (r"std::(mutex|lock_guard|unique_lock|scoped_lock)\b", {"mutex"}),
+    (r"std::(thread)\b", {"thread"}),
+    (r"std::(min|max|clamp|sort|copy|copy_n|fill|fill_n|find|find_if|any_of|all_of|equal|"
+     r"binary_search|lower_bound|upper_bound)\(", {"algorithm"}),
+    (r"std::(sqrt|fabs|pow|log|exp|isfinite|isnan|floor|ceil|round|nextafter)\(", {"cmath"}),
+    (r"absl::(StatusOr)\b", {"absl/status/statusor.h"}),
+    (r"absl::(Status|OkStatus|\w+Error)\b(?!Or)", {"absl/status/status.h", "absl/status/statusor.h"}),
+    (r"absl::(StrCat|StrAppend)\(", {"absl/strings/str_cat.h"}),
+    (r"absl::(Duration|Time|Seconds|Milliseconds|Minutes)\b", {"absl/time/time.h"}),
+    (r"\b(REQUIRE|CHECK|INFO|CAPTURE|GENERATE|Approx)\b", {"catch2/catch.hpp"}),
+]
+
+
+def includes_of(header, seen):
+    """What a header includes, and what its project's headers do."""
+    if header in seen or not (ROOT / header).exists():
+        return set()
+    seen.add(header)
+    found = set(re.findall(r'^#include [<"]([^>"]+)', (ROOT / header).read_text(), re.MULTILINE))
+    for other in list(found):
+        found |= includes_of(other, seen)
+    return found
+
+
+def check_precompiled_names(report):
+    for header in tracked(".h"):
+        text = re.sub(r"//[^\n]*|\"[^\"\n]*\"", "", (ROOT / header).read_text())
+        there = includes_of(str(header), set())
+        for pattern, sources in PRECOMPILED_NAMES:
+            used = re.search(pattern, text)
+            if used and not sources & there:
+                report.add(header, 1, "self-contained",
+                           f"{used.group(1)} needs #include <{sorted(sources)[0]}>")
+
+
 def check_headers_compile(build_dir, report):
     generated = pathlib.Path(build_dir).resolve()
     flags = ["-std=c++20", f"-I{ROOT}", f"-I{generated}", f"-I{generated}/proto", "-fsyntax-only",
              "-w", "-x", "c++", "-DSPDLOG_COMPILED_LIB", "-DSPDLOG_FMT_EXTERNAL",
              '-DPAGODA_VERSION="0"']
+    # Those for .cu files are read as the emulated build reads them.
+    emulated = ["-DPAGODA_GPU", "-DPAGODA_GPU_EMULATED"]
 
     def compile_one(header):
-        done = subprocess.run(["g++", *flags, str(ROOT / header)], capture_output=True, text=True)
+        more = emulated if str(header).startswith("kernels/gpu") else []
+        done = subprocess.run(["g++", *flags, *more, str(ROOT / header)], capture_output=True,
+                              text=True)
         errors = [line for line in done.stderr.splitlines() if "error" in line]
         return header, done.returncode, errors[0] if errors else done.stderr[:200]
 
@@ -278,6 +325,7 @@ def main():
     check_cycles(sources, report)
     check_readmes(report)
     check_markdown_links(report)
+    check_precompiled_names(report)
     check_format(sources, report)
     if arguments.headers:
         check_headers_compile(arguments.headers, report)

@@ -162,6 +162,41 @@ TEST_CASE("a retried push is applied once, and answered as the first time") {
   }
 }
 
+TEST_CASE("rows that a push asks back are those after it, also for a retry") {
+  for (const std::string mode : {"sync", "async"}) {
+    CAPTURE(mode);
+    const TemporaryDirectory directory;
+    auto service = OpenService(directory.path());
+    JoinAll(*service, 1, mode);
+    const std::vector<FeatureId> ids = {5, 6, 7};
+    const std::vector<float> gradients(12, 1.0f);
+    const std::vector<uint32_t> returned = {0, 2};
+    std::vector<float> expected;
+    for (int times = 0; times < 2; ++times) {
+      std::vector<float> rows(8, -1.0f);
+      Answer answer;
+      service->Push(MakeHeader(0, 1), {{0, ids, gradients, returned, rows.data()}}, answer.Done());
+      REQUIRE(answer.Get().ok());
+      const std::vector<float> all = PullAndWait(*service, 0, ids).value();
+      expected.assign(all.begin(), all.begin() + 4);
+      expected.insert(expected.end(), all.begin() + 8, all.end());
+      CHECK(rows == expected);
+    }
+    for (const std::vector<uint32_t>& wrong :
+         {std::vector<uint32_t>{3}, {2, 1}, {1, 1}, {0, 1, 2, 4000000000u}}) {
+      std::vector<float> rows(16, -1.0f);
+      Answer answer;
+      service->Push(MakeHeader(0, 2), {{0, ids, gradients, wrong, rows.data()}}, answer.Done());
+      const absl::Status refused = answer.Get();
+      CHECK(refused.code() == absl::StatusCode::kInvalidArgument);
+      CHECK_THAT(std::string(refused.message()), Catch::Contains("asked back"));
+      CHECK(rows == std::vector<float>(16, -1.0f));
+    }
+    const std::vector<float> all = PullAndWait(*service, 0, ids).value();
+    CHECK(std::equal(expected.begin(), expected.begin() + 4, all.begin()));  // Nothing applied.
+  }
+}
+
 TEST_CASE("a retry that comes while the step still gathers is answered with the first") {
   const TemporaryDirectory directory, once_directory;
   const std::vector<Rows> rows = {{0, {5}, {1, 2, 3, 4}}};

@@ -19,8 +19,10 @@ struct Worker {
   DenseSync::Outcome outcome;
   absl::Status status;
 
-  explicit Worker(int rank, const std::vector<std::string>& frozen_groups = {}) {
+  explicit Worker(int rank, const std::vector<std::string>& frozen_groups = {},
+                  DeviceKind kind = DeviceKind::kCpu) {
     TrainerOptions options = SmallJob("dnn", "/data.csv", "/out");
+    options.device = {kind, 0};
     REQUIRE(options.model_options.Set("batch_norm", true).ok());
     options.stages[0].frozen_groups = frozen_groups;
     auto created = ModelInstance::Create(options);
@@ -37,11 +39,20 @@ struct Worker {
   }
   // Before the step: state 0. Then forward and backward leave the planted numbers.
   absl::Status Plant(DenseSync& sync) {
+    PAGODA_RETURN_IF_ERROR(sync.Connect());
     PAGODA_RETURN_IF_ERROR(SetState(std::vector<float>(state.size(), 0.0f)));
     PAGODA_RETURN_IF_ERROR(sync.SaveState());
     PAGODA_RETURN_IF_ERROR(SetState(state));
-    return model->ctx().CopyFromHost(gradients.data(), Bytes(gradients),
-                                     model->parameters().gradients());
+    PAGODA_RETURN_IF_ERROR(model->ctx().CopyFromHost(gradients.data(), Bytes(gradients),
+                                                     model->parameters().gradients()));
+    if (!sync.overlaps()) return absl::OkStatus();
+    // As backward does; the first parameter is left for the end.
+    for (size_t d = model->parameters().decls().size(); d-- > 1;) {
+      const DenseHandle handle{static_cast<int>(d)};
+      if (!model->parameters().learns(handle)) continue;
+      PAGODA_RETURN_IF_ERROR(sync.GradientFinal(handle));
+    }
+    return absl::OkStatus();
   }
   absl::Status SetState(const std::vector<float>& values) {
     PAGODA_ASSIGN_OR_RETURN(std::vector<float> all, model->DenseValues());
@@ -85,9 +96,19 @@ void SumTogether(std::vector<std::unique_ptr<Worker>>& workers, const std::vecto
   for (const auto& worker : workers) REQUIRE(worker->status.ok());
 }
 
+// On the CPU, and where there is one on the emulated GPU, whose gradients go by themselves.
+DeviceKind AnyDevice() {
+#if defined(PAGODA_GPU_EMULATED)
+  return GENERATE(DeviceKind::kCpu, DeviceKind::kEmulated);
+#else
+  return DeviceKind::kCpu;
+#endif
+}
+
 std::vector<std::unique_ptr<Worker>> Workers(int n, const std::vector<std::string>& frozen = {}) {
+  const DeviceKind kind = AnyDevice();
   std::vector<std::unique_ptr<Worker>> workers;
-  for (int r = 0; r < n; ++r) workers.push_back(std::make_unique<Worker>(r, frozen));
+  for (int r = 0; r < n; ++r) workers.push_back(std::make_unique<Worker>(r, frozen, kind));
   return workers;
 }
 

@@ -38,6 +38,34 @@ TEST_CASE("empty pushes are sent exactly when the servers wait for them") {
   }
 }
 
+TEST_CASE("rows asked back come with the acknowledgement, once, and their buffers are used again") {
+  ScriptedClient client;
+  client.hold = true;
+  GradientPusher pusher(&client, {.in_flight_max = 2, .wait_max = absl::Seconds(5)});
+  auto gradients = Gradients(pusher, {3, 5, 8}, 0.5f);
+  gradients->returned = {{0, 2}, {}};
+  gradients->rows.assign(2, std::vector<float>(4));
+  const float* const buffer = gradients->rows[0].data();
+  REQUIRE(pusher.Push(7, std::move(gradients), 1.0f).ok());
+  REQUIRE(pusher.TakeReturned().empty());
+  client.Release();
+  auto returned = pusher.TakeReturned();
+  REQUIRE(returned.size() == 1);
+  REQUIRE(pusher.TakeReturned().empty());
+  REQUIRE(returned[0]->step == 7);
+  REQUIRE(returned[0]->ids[0] == std::vector<FeatureId>{3, 5, 8});
+  REQUIRE(returned[0]->rows[0] == std::vector<float>{10003.0f, 10003.25f, 10008.0f, 10008.25f});
+  pusher.Recycle(std::move(returned[0]));
+  REQUIRE(pusher.Take()->rows[0].data() == buffer);
+  // Refused: no rows.
+  gradients = Gradients(pusher, {3}, 0.5f);
+  gradients->returned = {{0}, {}};
+  gradients->rows.assign(2, std::vector<float>(2));
+  REQUIRE(pusher.Push(8, std::move(gradients), 1.0f).ok());
+  client.Release(absl::UnavailableError("gone"));
+  REQUIRE(pusher.TakeReturned().empty());
+}
+
 TEST_CASE("no more pushes than allowed are in flight") {
   ScriptedClient client;
   client.hold = true;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "tests/worker/scripted_client.h"
+#include "tests/worker/thread_allreduce.h"
 #include "tests/worker/training_world.h"
 
 namespace pagoda {

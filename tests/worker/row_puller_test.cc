@@ -53,6 +53,37 @@ TEST_CASE("a refresh reads the repeated rows again, whichever answer comes first
   REQUIRE(batch->rows[0] == std::vector<float>{109.0f, 109.25f, 4.0f, 4.25f, 206.0f, 206.25f});
 }
 
+TEST_CASE("rows that the cache has are not asked for, nor read again") {
+  ThreadPool pool(1);
+  const auto ctx = *Context::Create({}, &pool);
+  const auto queue = *CopyQueue::Create(*ctx);
+  const auto cache = *RowCache::Create(*ctx, OneTableDeclaration(), {true}, {1 << 12, 100});
+  ScriptedClient client;
+  RowPuller puller(&client, {2}, absl::Seconds(5), cache.get());
+  for (int times = 0; times < 2; ++times) {  // The second time they are worth it.
+    const auto first = puller.Start(Prepared({9, 4}), 1, 1);
+    REQUIRE(first->pulled == RowPositions{{0, 1}});
+    REQUIRE(puller.Wait(*first).ok());
+    REQUIRE(first->rows[0] == std::vector<float>{9.0f, 9.25f, 4.0f, 4.25f});
+    REQUIRE(cache->Admit(*queue, first->data->prepared, first->cached, {first->rows[0].data()}, 1)
+                .ok());
+    puller.Release(*first);
+  }
+  const auto batch = puller.Start(Prepared({7, 4, 6, 9}, {1, 2}), 2, 2);
+  REQUIRE(client.pulled_ids.back() == 2);
+  REQUIRE(batch->pulled == RowPositions{{0, 2}});
+  REQUIRE(batch->cached.positions == RowPositions{{1, 3}});
+  REQUIRE(puller.Arrived(*batch));
+  client.changed[{0, 4}] = client.changed[{0, 6}] = 100.0f;
+  puller.Refresh(batch, 3);
+  REQUIRE(client.pulled_ids.back() == 1);
+  REQUIRE(batch->refreshed == RowPositions{{2}});
+  REQUIRE(puller.Wait(*batch).ok());
+  REQUIRE(batch->rows[0][0] == 7.0f);
+  REQUIRE(batch->rows[0][4] == 106.0f);
+  puller.Release(*batch);
+}
+
 TEST_CASE("buffers are used again, and a smaller batch does not see the larger one's rows") {
   ScriptedClient client;
   RowPuller puller(&client, {2}, absl::Seconds(5));

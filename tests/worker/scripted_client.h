@@ -127,6 +127,10 @@ class ScriptedClient final : public ParameterClient {
         push.gradients[{table.table, table.ids[i]}] = {gradient, gradient + dim};
         changed[{table.table, table.ids[i]}] += 10000.0f;
       }
+      for (size_t i = 0; i < table.returned.size(); ++i) {
+        Read({{table.table, table.ids.subspan(table.returned[i], 1),
+               table.rows + i * static_cast<size_t>(dim)}});
+      }
     }
   }
   absl::Status Event(const std::string& event) {

@@ -16,6 +16,26 @@ std::vector<FeatureId> RandomIds(size_t count) {
   return ids;
 }
 
+TEST_CASE("wanted rows are found in each shard, and each once") {
+  const std::vector<FeatureId> ids = RandomIds(1001);
+  std::vector<uint32_t> wanted;
+  for (uint32_t i = 3; i < 1001; i += 7) wanted.push_back(i);
+  for (const uint32_t shards : {1u, 3u}) {
+    std::vector<int> seen(wanted.size());
+    for (const ShardRows& rows : SplitIds(ids, shards)) {
+      const WantedRows found = FindWanted(rows.positions, wanted);
+      REQUIRE(found.in_shard.size() == found.in_wanted.size());
+      for (size_t i = 0; i < found.in_shard.size(); ++i) {
+        CHECK(rows.positions[found.in_shard[i]] == wanted[found.in_wanted[i]]);
+        ++seen[found.in_wanted[i]];
+      }
+    }
+    CHECK(seen == std::vector<int>(wanted.size(), 1));
+  }
+  CHECK(FindWanted({}, wanted).in_shard.empty());
+  CHECK(FindWanted(std::vector<uint32_t>{1, 2}, {}).in_shard.empty());
+}
+
 TEST_CASE("every id goes to its owner, once, in the batch's order") {
   for (const size_t count : {0u, 1u, 2u, 1001u}) {
     for (const uint32_t shards : {1u, 2u, 3u, 7u}) {

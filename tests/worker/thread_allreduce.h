@@ -2,6 +2,7 @@
 // every worker ends with the same bits, and every wait has a deadline.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <functional>

@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <numeric>
 
+#include "deploy/in_process_client.h"
+#include "server/parameter_service.h"
 #include "tests/worker/stored_rows.h"
 #include "tests/worker/training_world.h"
 #include "worker/job_cut.h"

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <fstream>
 
 #include "tests/worker/planting_reader.h"
 #include "tests/worker/stored_rows.h"

@@ -84,4 +84,14 @@ TEST_CASE("elementwise operations refuse shapes that do not fit, by name") {
 }
 
 }  // namespace
+TEST_CASE("MaskedSoftmax has the gradient of finite differences") {
+  GradientCheck({{3, 4}}, [](const Vars& x) { return nn::MaskedSoftmax(x[0], {4, 2, 0}); }).Run();
+  RequireOpRefused(
+      {{3, 4}},
+      [](const Vars& x) {
+        return nn::MaskedSoftmax(x[0], {4, 2});
+      },
+      "MaskedSoftmax");
+}
+
 }  // namespace pagoda

@@ -5,6 +5,19 @@ namespace {
 
 using Vars = std::vector<Var>;
 
+TEST_CASE("BatchMatMul has the gradients of finite differences, with every transposition") {
+  for (int mode = 0; mode < 4; ++mode) {
+    const nn::Transposes t{(mode & 1) != 0, (mode & 2) != 0};
+    CAPTURE(t.a, t.b);
+    GradientCheck({t.a ? Shape{2, 4, 3} : Shape{2, 3, 4}, t.b ? Shape{2, 5, 4} : Shape{2, 4, 5}},
+                  [t](const Vars& x) { return nn::BatchMatMul(x[0], x[1], t); })
+        .Run();
+  }
+  RequireOpRefused(
+      {{2, 3, 4}, {4, 5}}, [](const Vars& x) { return nn::BatchMatMul(x[0], x[1]); },
+      "BatchMatMul");
+}
+
 TEST_CASE("MatMul has the gradients of finite differences for all transposes") {
   struct Sizes {
     int64_t m, k, n;

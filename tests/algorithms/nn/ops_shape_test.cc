@@ -52,6 +52,17 @@ TEST_CASE("BroadcastRow repeats a row and sums its gradients") {
   }
 }
 
+TEST_CASE("SwapAxes, PadSequences and UnpadSequences pass the gradient") {
+  GradientCheck({{2, 3, 4, 2}}, [](const Vars& x) { return nn::SwapAxes(x[0]); }).Run();
+  GradientCheck({{0, 3, 4, 2}}, [](const Vars& x) { return nn::SwapAxes(x[0]); }).Run();
+  // One sequence is longer than the block, one is empty.
+  const std::vector<int32_t> offsets = {0, 2, 2, 7};
+  GradientCheck({{7, 3}}, [&](const Vars& x) { return nn::PadSequences(x[0], offsets, 4); }).Run();
+  GradientCheck({{3, 4, 3}}, [&](const Vars& x) {
+    return nn::UnpadSequences(x[0], offsets);
+  }).Run();
+}
+
 TEST_CASE("shape operations refuse what does not fit, by name") {
   RequireOpRefused(
       {{2, 3}},
@@ -75,6 +86,20 @@ TEST_CASE("shape operations refuse what does not fit, by name") {
       {{2, 3}}, [](const Vars& x) { return nn::SliceColumns(x[0], -1, 2); }, "SliceColumns");
   RequireOpRefused(
       {{2, 3}}, [](const Vars& x) { return nn::SliceRows(x[0], 2, 1); }, "SliceRows");
+  RequireOpRefused(
+      {{2, 3}}, [](const Vars& x) { return nn::SwapAxes(x[0]); }, "SwapAxes");
+  RequireOpRefused(
+      {{2, 3}},
+      [](const Vars& x) {
+        return nn::PadSequences(x[0], {0, 3}, 4);
+      },
+      "PadSequences");
+  RequireOpRefused(
+      {{2, 3, 1}},
+      [](const Vars& x) {
+        return nn::UnpadSequences(x[0], {0, 2, 1});
+      },
+      "UnpadSequences");
 }
 
 }  // namespace

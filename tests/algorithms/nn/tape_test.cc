@@ -60,6 +60,47 @@ TEST_CASE("grad_into is added to, not overwritten") {
   REQUIRE(device.Download(into) == std::vector<float>{104, 208});
 }
 
+TEST_CASE("a gradient is called final once, when no more is added to it, and never before") {
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const auto leaf = [&](float value) {
+    return tape.Leaf(device.Upload<float>({value}, Shape{}), true, *device.ctx->Zeros(Shape{}));
+  };
+  const Var early = leaf(2), late = leaf(3), both = leaf(5), unused = leaf(7), dead_end = leaf(11);
+  const Var constant = tape.Leaf(device.Upload<float>({1}, Shape{}), true);  // Has no grad_into.
+  const Var a = nn::Multiply(nn::Multiply(early, both), constant);
+  (void)nn::Square(dead_end);
+  const Var b = nn::Multiply(nn::Multiply(a, late), both);  // early both^2 late
+  std::vector<std::pair<Var, float>> seen;
+  REQUIRE(tape.Backward({{b, 1.0f}},
+                        [&](const Var& final) {
+                          seen.emplace_back(final, device.Download(final.grad())[0]);
+                          return absl::OkStatus();
+                        })
+              .ok());
+  REQUIRE(seen.size() == 5);
+  const auto found = [&](const Var& var) {
+    for (size_t i = 0; i < seen.size(); ++i) {
+      if (seen[i].first == var) return i;
+    }
+    return seen.size();
+  };
+  REQUIRE(found(unused) == 0);
+  REQUIRE(found(late) < found(early));
+  REQUIRE(seen[found(early)].second == 75);
+  REQUIRE(seen[found(late)].second == 50);
+  REQUIRE(seen[found(both)].second == 60);
+  REQUIRE(seen[found(dead_end)].second == 0);
+  REQUIRE(seen[found(unused)].second == 0);
+
+  Tape again(*device.ctx);
+  const Var x = again.Leaf(device.Upload<float>({1}, Shape{}), true, *device.ctx->Zeros(Shape{}));
+  REQUIRE(again
+              .Backward({{nn::Square(x), 1.0f}},
+                        [](const Var&) { return absl::DataLossError("planted"); })
+              .code() == absl::StatusCode::kDataLoss);
+}
+
 TEST_CASE("the first error sticks, and everything after it does nothing") {
   TestDevice device;
   Tape tape(*device.ctx);

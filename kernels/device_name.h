@@ -1,0 +1,19 @@
+// Devices by name, as job files and messages have them.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "kernels/tensor.h"
+
+namespace pagoda {
+
+// "cpu", "emulated", "cuda" (the first), "cuda:N", or "auto": cuda:0 where this build and
+// this machine have one, else cpu.
+//   INVALID_ARGUMENT  anything else (names what there is)
+absl::StatusOr<Device> ParseDevice(const std::string& name);
+
+// "cpu", "cuda:1".
+std::string DeviceName(Device device);
+
+}  // namespace pagoda

@@ -58,13 +58,15 @@ __global__ void __launch_bounds__(kGpuThreads) FmForwardKernel(const FmArguments
 }
 
 template <int kPack>
-__global__ void __launch_bounds__(kGpuThreads) FmBackwardKernel(const FmArguments a) {
+__global__ void __launch_bounds__(kGpuThreads, 4) FmBackwardKernel(const FmArguments a) {
   ForRowPacks<kPack>(a.n, a.d, a.group, [&](int64_t i, int64_t c) {
     const float* const x = a.x + i * a.f * a.d + c;
     float* const dx = a.out + i * a.f * a.d + c;
     const float dout = a.dout[i];
     FloatPack<kPack> sum = {};
+    GPU_UNROLL_BY_TWO
     for (int64_t k = 0; k < a.f; ++k) AddPack(sum, LoadPack<kPack>(x + k * a.d));
+    GPU_UNROLL_BY_TWO
     for (int64_t k = 0; k < a.f; ++k) {
       FloatPack<kPack> slope = LoadPack<kPack>(x + k * a.d);
       GPU_UNROLL

@@ -113,6 +113,7 @@ __global__ void __launch_bounds__(kGpuThreads, 4) LongSumsKernel(const Sums<Term
       for (int k = 0; k < kPack; ++k) part[threadIdx.x][k] = sum.v[k];
       __syncthreads();
       if (group == 0 && c < a.width) {
+        GPU_UNROLL_BY_TWO
         for (int g = 1; g < groups; ++g) {
           GPU_UNROLL
           for (int k = 0; k < kPack; ++k) sum.v[k] += part[g * a.group + lane][k];

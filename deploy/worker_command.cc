@@ -11,6 +11,8 @@
 #include "deploy/output_directory.h"
 #include "deploy/stop_signal.h"
 #include "deploy/training_run.h"
+#include "kernels/device_name.h"
+#include "kernels/gpu_device.h"
 #include "worker/allreduce_gloo.h"
 #include "worker/durable_file.h"
 #include "worker/parameter_client_grpc.h"
@@ -53,8 +55,12 @@ std::unique_ptr<AllReduce> JoinWorkers(const WorkerArguments& arguments,
 absl::StatusOr<int> RunWorker(const WorkerArguments& arguments) {
   InitLogging(absl::StrCat("worker-", arguments.rank), LogLevel::kInfo);
   PAGODA_RETURN_IF_ERROR(CheckRank(arguments));
-  PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
+  PAGODA_ASSIGN_OR_RETURN(JobConfig job,
                           LoadJob(arguments.job.job_path, arguments.job.assignments));
+  if (arguments.launched && arguments.num_workers > 1) {
+    job.trainer.device =
+        DeviceOfWorker(job.trainer.device, arguments.rank, CountGpus(DeviceKind::kCuda));
+  }
   StopSignal::Install("\nstopping at the next step, with a cut; Ctrl-C again quits at once\n");
   PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareFirstWorker(arguments, job));
   GrpcClientOptions network;

@@ -332,6 +332,7 @@ RowsCopy WholeToDevice(const void* host, const Tensor& to) {
   copy.row_bytes = copy.from_pitch = copy.to_pitch = to.size() * SizeOf(to.dtype());
   copy.rows = 1;
   copy.to_device = true;
+  copy.tensor = to.memory();
   return copy;
 }
 
@@ -341,6 +342,7 @@ RowsCopy WholeToHost(const Tensor& from, void* host) {
   copy.to = static_cast<char*>(host);
   copy.row_bytes = copy.from_pitch = copy.to_pitch = from.size() * SizeOf(from.dtype());
   copy.rows = 1;
+  copy.tensor = from.memory();
   return copy;
 }
 

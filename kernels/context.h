@@ -40,6 +40,7 @@ struct RowsCopy {
   int64_t row_bytes = 0;
   int64_t rows = 0;
   bool to_device = false;
+  const void* tensor = nullptr;  // Whose memory the device's side is: copies of one may be joined.
 };
 
 // All of a tensor.

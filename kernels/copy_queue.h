@@ -33,17 +33,23 @@ class CopyQueue {
   // Uninitialised memory that this queue's copies may write at once, although ctx's
   // earlier work still runs. ctx may use it after Publish.
   //   REQUIRES: no size is negative
-  //   RESOURCE_EXHAUSTED  as Context::Empty
+  //   RESOURCE_EXHAUSTED  as Context::Empty; and it would leave too little for the most
+  //                       that ctx's own tensors have ever taken
   virtual absl::StatusOr<Tensor> Empty(Shape shape, DType dtype) = 0;
 
   // Starts copies to tensors of Empty; host memory may change on return.
   //   REQUIRES: to_device
   virtual absl::Status ToDevice(std::span<const RowsCopy> copies) = 0;
   virtual absl::Status Publish() = 0;
+  // Whether ToDevice may get more staging memory, for which the driver may wait for all
+  // work of the device. If not, it refuses with RESOURCE_EXHAUSTED where it would need to.
+  virtual void SetMayWait(bool may_wait) = 0;
 
   // Starts copies to host memory. It must stay, and the tensors too, unchanged, until Wait.
   //   REQUIRES: !to_device
   virtual absl::Status ToHost(std::span<const RowsCopy> copies) = 0;
+  // Staging memory for a ToHost of so many bytes, which then waits for nothing.
+  virtual absl::Status ReserveToHost(int64_t bytes) = 0;
   virtual absl::Status Wait() = 0;
 };
 

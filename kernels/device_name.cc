@@ -12,7 +12,8 @@ absl::StatusOr<Device> ParseDevice(const std::string& name) {
   if (name == "emulated") return Device{DeviceKind::kEmulated, 0};
   if (name == "cuda") return Device{DeviceKind::kCuda, 0};
   if (name == "auto") {
-    return Device{CountGpus(DeviceKind::kCuda) > 0 ? DeviceKind::kCuda : DeviceKind::kCpu, 0};
+    const int gpu = FirstUsableGpu(DeviceKind::kCuda);
+    return gpu < 0 ? Device{DeviceKind::kCpu, 0} : Device{DeviceKind::kCuda, gpu};
   }
   absl::string_view rest = name;
   int index = 0;
@@ -23,6 +24,13 @@ absl::StatusOr<Device> ParseDevice(const std::string& name) {
   }
   return absl::InvalidArgumentError(
       absl::StrCat("\"", name, "\" is no device: there are auto, cpu, cuda, cuda:N and emulated"));
+}
+
+Device DeviceOfWorker(Device first, int rank, int num_gpus) {
+  if (first.kind == DeviceKind::kCuda && num_gpus > 0) {
+    first.index = (first.index + rank) % num_gpus;
+  }
+  return first;
 }
 
 std::string DeviceName(Device device) {

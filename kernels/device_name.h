@@ -13,6 +13,10 @@ namespace pagoda {
 //   INVALID_ARGUMENT  anything else (names what there is)
 absl::StatusOr<Device> ParseDevice(const std::string& name);
 
+// The device of worker `rank` of those that `pagoda launch` starts on one machine: of its
+// `num_gpus` GPUs the one `rank` places after `first`, going round.
+Device DeviceOfWorker(Device first, int rank, int num_gpus);
+
 // "cpu", "cuda:1".
 std::string DeviceName(Device device);
 

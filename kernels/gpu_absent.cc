@@ -12,6 +12,10 @@ absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context&) {
   return absl::UnimplementedError("this build of Pagoda has no GPU kernels");
 }
 
+int FirstUsableGpu(DeviceKind) {
+  return -1;
+}
+
 int CountGpus(DeviceKind) {
   return 0;
 }

@@ -128,12 +128,16 @@ absl::Status GpuBlas::Start(cudaStream_t stream) {
 absl::Status GpuBlas::Multiply(const GpuStream::Product& p) {
   if (p.m == 0 || p.n == 0 || p.batches == 0) return absl::OkStatus();
   const float alpha = 1.0f;
+  // No row of k = 0 columns has a length; cuBLAS wants one all the same.
+  const auto stride = [](int64_t elements) {
+    return static_cast<int>(std::max<int64_t>(1, elements));
+  };
   const cublasStatus_t status = cublasGemmStridedBatchedEx(
       blas_, p.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N, p.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
       static_cast<int>(p.n), static_cast<int>(p.m), static_cast<int>(p.k), &alpha, p.b, TypeOf(p),
-      static_cast<int>(p.b_stride), p.k * p.n, p.a, TypeOf(p), static_cast<int>(p.a_stride),
-      p.m * p.k, &p.beta, p.c, CUDA_R_32F, static_cast<int>(p.c_stride), p.m * p.n,
-      static_cast<int>(p.batches), CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+      stride(p.b_stride), p.k * p.n, p.a, TypeOf(p), stride(p.a_stride), p.m * p.k, &p.beta, p.c,
+      CUDA_R_32F, stride(p.c_stride), p.m * p.n, static_cast<int>(p.batches), CUBLAS_COMPUTE_32F,
+      CUBLAS_GEMM_DEFAULT);
   if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
   return Failed("cublasGemmStridedBatchedEx", status, p);
 }
@@ -167,6 +171,9 @@ absl::StatusOr<GpuBlas::Plan*> GpuBlas::PlanFor(const GpuStream::Product& p) {
 absl::StatusOr<bool> GpuBlas::MultiplyFused(const GpuStream::Product& p) {
   PAGODA_CHECK(p.batches == 1 && (p.bias == nullptr) != (p.a_sums == nullptr));
   if (p.m == 0 || p.n == 0 || p.k == 0) return false;
+  // No preference tells cublasLt where the vector lies: it reads 16 bytes of it at a time.
+  const void* const vector = p.bias != nullptr ? static_cast<const void*>(p.bias) : p.a_sums;
+  if (AlignmentOf(vector) < 16) return false;
   PAGODA_ASSIGN_OR_RETURN(Plan* const plan, PlanFor(p));
   if (plan == nullptr) return false;
   const cublasStatus_t status = plan->Run(lt_, p, stream_);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "kernels/copy_queue.h"
 #include "kernels/gpu_device.h"
@@ -55,6 +56,7 @@ class Staging {
     return gpu_.Checked(cudaEventRecord(event_, stream), "recording an event");
   }
   cudaEvent_t event() const { return event_; }
+  int64_t size() const { return size_; }
 
  private:
   void Release() {
@@ -98,6 +100,10 @@ class GpuCopyQueue final : public CopyQueue {
     for (const RowsCopy& copy : copies) bytes += StagedBytes(copy);
     if (bytes == 0) return absl::OkStatus();
     Staging& staging = staging_[turn_];
+    if (!may_wait_ && bytes > staging.size()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no staging memory for ", bytes, " bytes without waiting for the GPU"));
+    }
     turn_ = 1 - turn_;
     PAGODA_ASSIGN_OR_RETURN(char* const block, staging.Take(bytes));
     std::vector<char*> places;
@@ -128,7 +134,9 @@ class GpuCopyQueue final : public CopyQueue {
       if (whole.to_pitch == whole.row_bytes || whole.rows <= 1) {
         whole.row_bytes = whole.from_pitch = whole.to_pitch = StagedBytes(whole);
         whole.rows = 1;
-        while (next < copies.size() && copies[next].to == whole.to + whole.row_bytes &&
+        while (next < copies.size() && whole.tensor != nullptr &&
+               copies[next].tensor == whole.tensor &&
+               copies[next].to == whole.to + whole.row_bytes &&
                (copies[next].to_pitch == copies[next].row_bytes || copies[next].rows <= 1)) {
           whole.row_bytes += StagedBytes(copies[next]);
           ++next;
@@ -142,6 +150,8 @@ class GpuCopyQueue final : public CopyQueue {
   }
 
   absl::Status Publish() override { return gpu_.Order(side_->stream, gpu_.stream()); }
+  void SetMayWait(bool may_wait) override { may_wait_ = may_wait; }
+  absl::Status ReserveToHost(int64_t bytes) override { return out_.Take(bytes).status(); }
 
   absl::Status ToHost(std::span<const RowsCopy> copies) override {
     PAGODA_CHECK(arriving_.empty());
@@ -186,6 +196,7 @@ class GpuCopyQueue final : public CopyQueue {
   std::shared_ptr<GpuSideStream> side_;
   std::array<Staging, 2> staging_;
   size_t turn_ = 0;
+  bool may_wait_ = true;
   Staging out_;
   std::vector<RowsCopy> arriving_;  // From the staging block to the caller's memory.
 };

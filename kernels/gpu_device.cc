@@ -1,5 +1,6 @@
 #include "kernels/gpu_device.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <utility>
@@ -59,6 +60,11 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     PAGODA_RETURN_IF_ERROR(
         Checked(cudaEventCreateWithFlags(&order_, cudaEventDisableTiming), "creating an event"));
     PAGODA_RETURN_IF_ERROR(Checked(KeepFreedMemory(device_.index), "setting up its memory"));
+#if !defined(PAGODA_GPU_EMULATED)
+    size_t free = 0, total = 0;
+    PAGODA_RETURN_IF_ERROR(Checked(cudaMemGetInfo(&free, &total), "asking for its memory"));
+    if (memory_bytes_ == 0) memory_bytes_ = static_cast<int64_t>(free);
+#endif
     return blas_->Start(stream_);
   }
 
@@ -70,7 +76,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
                                                      int64_t size_bytes) override {
     PAGODA_CHECK(size_bytes >= 0);
     const int64_t used = used_bytes_.load();
-    if (memory_bytes_ > 0 && used + size_bytes > memory_bytes_) {
+    // What is copied in beside the work leaves the work what it has needed before.
+    const int64_t spared = side == nullptr ? 0 : most_used_ - (used - side_bytes_.load());
+    if (memory_bytes_ > 0 && used + size_bytes + spared > memory_bytes_) {
       return absl::ResourceExhaustedError(
           absl::StrCat("a tensor of ", size_bytes, " bytes beside ", used,
                        " bytes in use is more than the device memory budget of ", memory_bytes_));
@@ -89,6 +97,8 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     if (allocated != cudaSuccess) buffer->bytes = nullptr;
     PAGODA_RETURN_IF_ERROR(Checked(allocated, "allocating a tensor"));
     used_bytes_ += size_bytes;
+    if (side != nullptr) side_bytes_ += size_bytes;
+    most_used_ = std::max(most_used_, used_bytes_.load() - side_bytes_.load());
     buffer->size_bytes = size_bytes;
     buffer->device = device_;
     buffer->owner = shared_from_this();
@@ -108,7 +118,9 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
     return Checked(cudaStreamWaitEvent(later, order_, 0), "waiting for a stream");
   }
 
-  cudaStream_t stream() const override { return stream_; }
+  cudaStream_t stream() const override {
+    return stream_;
+  }
 
   absl::Status Checked(cudaError_t error, const char* kernel) override {
     const char* const before = last_kernel_;
@@ -136,6 +148,12 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
   absl::Status CopyRowsOn(cudaStream_t stream, const RowsCopy& copy) override {
     if (copy.rows == 0 || copy.row_bytes == 0) return absl::OkStatus();
     const cudaMemcpyKind kind = copy.to_device ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost;
+    // A pitch may be 2 GiB at most.
+    if (copy.rows == 1 || (copy.from_pitch == copy.row_bytes && copy.to_pitch == copy.row_bytes)) {
+      return Checked(cudaMemcpyAsync(copy.to, copy.from,
+                                     static_cast<size_t>(copy.rows * copy.row_bytes), kind, stream),
+                     "a copy");
+    }
     return Checked(
         cudaMemcpy2DAsync(copy.to, static_cast<size_t>(copy.to_pitch), copy.from,
                           static_cast<size_t>(copy.from_pitch), static_cast<size_t>(copy.row_bytes),
@@ -179,14 +197,17 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
       if (side != nullptr) owner->Order(owner->stream_, side->stream).IgnoreError();
       (void)cudaFreeAsync(bytes, side == nullptr ? owner->stream_ : side->stream);
       owner->used_bytes_ -= size_bytes;
+      if (side != nullptr) owner->side_bytes_ -= size_bytes;
     }
     std::shared_ptr<GpuDevice> owner;  // Outlives the context with its last tensor.
     std::shared_ptr<GpuSideStream> side;
   };
 
   const Device device_;
-  const int64_t memory_bytes_;
+  int64_t memory_bytes_;  // 0: not known.
   std::atomic<int64_t> used_bytes_{0};
+  std::atomic<int64_t> side_bytes_{0};  // Those of side streams among them.
+  int64_t most_used_ = 0;               // Of the others, so far.
   cudaStream_t stream_ = nullptr;
   cudaEvent_t order_ = nullptr;
   std::unique_ptr<GpuBlas> blas_ = std::make_unique<GpuBlas>();
@@ -194,6 +215,35 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
 };
 
 }  // namespace
+
+#if defined(PAGODA_GPU_EMULATED)
+namespace {
+bool IsUsable(int) {
+  return true;
+}
+}  // namespace
+#else
+namespace {
+
+// The kernels are compiled for sm_80 and later.
+bool IsUsable(int index) {
+  int major = 0;
+  const cudaError_t asked =
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  if (asked != cudaSuccess) (void)cudaGetLastError();
+  return asked == cudaSuccess && major >= 8;
+}
+
+}  // namespace
+#endif
+
+int FirstUsableGpu(DeviceKind kind) {
+  const int count = CountGpus(kind);
+  for (int i = 0; i < count; ++i) {
+    if (IsUsable(i)) return i;
+  }
+  return -1;
+}
 
 int CountGpus(DeviceKind kind) {
   int count = 0;  // Left as it is by a driver that is missing.
@@ -248,9 +298,9 @@ GpuReport DescribeGpus() {
     report.devices.push_back(absl::StrFormat(
         "%s, sm_%d%d, %.1f GiB", properties.name, properties.major, properties.minor,
         static_cast<double>(properties.totalGlobalMem) / (1 << 30)));
-    if (properties.major < 8) {
-      report.problem = absl::StrCat("GPU ", i, " is older than sm_80, which the kernels are for");
-    }
+  }
+  if (FirstUsableGpu(DeviceKind::kCuda) < 0) {
+    report.problem = "every GPU is older than sm_80, which the kernels are for";
   }
   return report;
 }
@@ -272,6 +322,10 @@ absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
   if (device.index < 0 || device.index >= count) {
     return absl::InvalidArgumentError(
         absl::StrCat("there is no GPU ", device.index, "; this machine has ", count));
+  }
+  if (!IsUsable(device.index)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "GPU ", device.index, " is older than sm_80, which the kernels are compiled for"));
   }
   auto gpu = std::make_shared<GpuDevice>(device, options.memory_bytes);
   PAGODA_RETURN_IF_ERROR(gpu->Start());

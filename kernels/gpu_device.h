@@ -30,6 +30,7 @@ struct GpuOptions {
 //   UNIMPLEMENTED       this build has no kernels for such a device
 //   UNAVAILABLE         no GPU, or no driver (says which)
 //   INVALID_ARGUMENT    there is no device of this index
+//   FAILED_PRECONDITION it is older than sm_80
 absl::StatusOr<std::shared_ptr<Allocator>> CreateGpuAllocator(Device device,
                                                               const GpuOptions& options = {});
 
@@ -37,6 +38,8 @@ class CopyQueue;
 // Of a GPU's context; see copy_queue.h.
 absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context& ctx);
 
+// The index of the first that the kernels run on; -1: none.
+int FirstUsableGpu(DeviceKind kind);
 // How many devices of this kind the machine and this build have; 0 when in doubt.
 int CountGpus(DeviceKind kind);
 

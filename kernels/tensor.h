@@ -104,6 +104,9 @@ class Tensor {
     return absent() ? nullptr : static_cast<char*>(buffer_->bytes) + offset_bytes_;
   }
 
+  // The same for tensors of one memory, and for no others.
+  const void* memory() const { return buffer_.get(); }
+
   // The same memory with another shape. REQUIRES: the same number of elements.
   Tensor Reshape(Shape shape) const;
   // Rows [begin, end) of the first dimension. REQUIRES: 0 <= begin <= end <= dim(0).

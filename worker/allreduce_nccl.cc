@@ -70,6 +70,10 @@ class NcclAllReduce final : public DeviceAllReduce {
     return gpu_.Order(side_->stream, gpu_.stream());
   }
 
+  void Abort() override {
+    if (failure_.ok()) (void)Abort("a sum", absl::CancelledError("the step has failed"));
+  }
+
  private:
   // Worker 0's id, on every worker: one double a byte, and none when there is no id.
   absl::StatusOr<ncclUniqueId> ShareId() {

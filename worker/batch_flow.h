@@ -47,7 +47,7 @@ class BatchFlow {
   void StepPushed(Step step);
   // The next batch, when its rows are here, if perhaps to be read again; else null.
   PulledBatch* Arrived();
-  // The step has used the rows that the cache had.
+  // The step has ended.
   void Release(PulledBatch& batch) { puller_.Release(batch); }
   void Recycle(PulledBatch& batch) { puller_.Recycle(batch); }
 

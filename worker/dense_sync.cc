@@ -3,7 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <fstream>
+#include <map>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/hash.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/elementwise.h"
 #include "kernels/gradient_norm.h"
@@ -22,6 +28,53 @@ Tensor StateOf(const ParameterSet& parameters) {
                                   {parameters.num_elements() - parameters.num_trainable()});
 }
 
+// The same on every process of a machine, and on no other machine; as a double holds it.
+double MachineNumber() {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  HashStream hash;
+  hash.Update(boot);
+  return static_cast<double>(hash.Digest() >> 12);
+}
+
+// Whether all workers sum by NCCL: each has it, and a GPU of its own. Collective.
+absl::StatusOr<bool> AgreeOnDevices(const Device& device, AllReduce* allreduce) {
+  struct Place {
+    double kind = 0, has_nccl = 0, machine = 0, index = 0;
+  };
+  constexpr size_t kNumbers = sizeof(Place) / sizeof(double);
+  const bool cuda = device.kind == DeviceKind::kCuda;
+  const Place mine = {static_cast<double>(device.kind), cuda && !NcclVersion().empty() ? 1.0 : 0.0,
+                      MachineNumber(), static_cast<double>(device.index)};
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<double> all, allreduce->Gather({&mine.kind, kNumbers}));
+  PAGODA_CHECK(all.size() == kNumbers * static_cast<size_t>(allreduce->num_workers()));
+  bool nccl = true;
+  std::map<std::pair<double, double>, size_t> worker_of;
+  for (size_t worker = 0; worker * kNumbers < all.size(); ++worker) {
+    Place place;
+    std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(worker * kNumbers), kNumbers,
+                &place.kind);
+    if (place.kind != all[0]) {
+      const auto name = [](double kind) {
+        return kind == static_cast<double>(DeviceKind::kCuda)       ? "a GPU"
+               : kind == static_cast<double>(DeviceKind::kEmulated) ? "the emulated GPU"
+                                                                    : "the CPU";
+      };
+      return absl::FailedPreconditionError(
+          absl::StrCat("worker 0 trains on ", name(all[0]), " and worker ", worker, " on ",
+                       name(place.kind), ": set train.device so that all are alike"));
+    }
+    const auto [other, is_new] = worker_of.try_emplace({place.machine, place.index}, worker);
+    if (!is_new && cuda && allreduce->rank() == 0) {
+      PAGODA_LOG_WARNING(
+          "workers {} and {} share GPU {}: gradients are summed by way of the host, not by NCCL",
+          other->second, worker, static_cast<int>(place.index));
+    }
+    nccl = nccl && place.has_nccl == 1.0 && is_new;
+  }
+  return nccl;
+}
+
 }  // namespace
 
 int64_t DenseSync::num_state() const {
@@ -32,8 +85,9 @@ int64_t DenseSync::num_state() const {
 absl::Status DenseSync::Connect() {
   Context& ctx = model_->ctx();
   const ParameterSet& parameters = model_->parameters();
-  if (!ctx.on_gpu() || allreduce_->num_workers() == 1) return absl::OkStatus();
-  const bool nccl = ctx.device().kind == DeviceKind::kCuda && !NcclVersion().empty();
+  if (allreduce_->num_workers() == 1) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const bool nccl, AgreeOnDevices(ctx.device(), allreduce_));
+  if (!ctx.on_gpu()) return absl::OkStatus();
   PAGODA_ASSIGN_OR_RETURN(device_, nccl ? MakeNcclAllReduce(ctx, allreduce_)
                                         : MakeHostDeviceAllReduce(ctx, allreduce_));
   // Emulated: several buckets for small models, too.
@@ -43,20 +97,24 @@ absl::Status DenseSync::Connect() {
   return absl::OkStatus();
 }
 
+absl::Status DenseSync::StartSum(int64_t begin, int64_t end) {
+  under_way_ = true;
+  const Tensor& own = model_->parameters().gradients();
+  return device_->Start(own.Flat(begin, {end - begin}), sums_.Flat(begin, {end - begin}));
+}
+
 absl::Status DenseSync::GradientFinal(DenseHandle handle) {
-  return buckets_->Final(handle, [this](int64_t begin, int64_t end) {
-    const Tensor& own = model_->parameters().gradients();
-    return device_->Start(own.Flat(begin, {end - begin}), sums_.Flat(begin, {end - begin}));
-  });
+  return buckets_->Final(handle,
+                         [this](int64_t begin, int64_t end) { return StartSum(begin, end); });
 }
 
 // With the sums in parameters().gradients() when they are finite.
 absl::StatusOr<DenseSync::Outcome> DenseSync::FinishBuckets() {
   const Tensor& own = model_->parameters().gradients();
-  PAGODA_RETURN_IF_ERROR(buckets_->AllFinal([&](int64_t begin, int64_t end) {
-    return device_->Start(own.Flat(begin, {end - begin}), sums_.Flat(begin, {end - begin}));
-  }));
+  PAGODA_RETURN_IF_ERROR(
+      buckets_->AllFinal([this](int64_t begin, int64_t end) { return StartSum(begin, end); }));
   PAGODA_RETURN_IF_ERROR(device_->Finish());
+  under_way_ = false;
   PAGODA_ASSIGN_OR_RETURN(const Outcome outcome, CheckGradients(sums_));
   if (outcome.finite) {
     PAGODA_RETURN_IF_ERROR(AxpBy(model_->ctx(), 1.0f, sums_, 0.0f, own));
@@ -81,6 +139,13 @@ absl::Status DenseSync::RestoreState() {
 }
 
 absl::StatusOr<DenseSync::Outcome> DenseSync::Sum(int64_t samples, bool rows_finite) {
+  absl::StatusOr<Outcome> outcome = SumAll(samples, rows_finite);
+  // Whoever ends the job may wait for the device.
+  if (!outcome.ok() && device_ != nullptr) device_->Abort();
+  return outcome;
+}
+
+absl::StatusOr<DenseSync::Outcome> DenseSync::SumAll(int64_t samples, bool rows_finite) {
   PAGODA_ASSIGN_OR_RETURN(std::string culprit, CheckState());
   bool all_finite = rows_finite && culprit.empty();
   const Tensor& gradients = model_->parameters().gradients();

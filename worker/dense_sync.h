@@ -26,11 +26,15 @@ class DenseSync {
   // Both must outlive this object.
   DenseSync(ModelInstance* model, AllReduce* allreduce) : model_(model), allreduce_(allreduce) {}
 
-  // Call once, before all else. Collective, on GPUs.
+  // Call once, before all else. Collective.
+  //   FAILED_PRECONDITION  workers on devices of several kinds (names two)
   //   MakeNcclAllReduce's errors
   absl::Status Connect();
   // Whether GradientFinal wants to be called.
   bool overlaps() const { return device_ != nullptr; }
+  // Whether sums are under way: NCCL's kernels may then wait for a peer that is dead, and
+  // nothing may wait for the device but Sum.
+  bool under_way() const { return under_way_; }
   // During backward: this parameter's gradient is final.
   absl::Status GradientFinal(DenseHandle handle);
 
@@ -50,6 +54,8 @@ class DenseSync {
   absl::StatusOr<Outcome> Sum(int64_t samples, bool rows_finite);
 
  private:
+  absl::Status StartSum(int64_t begin, int64_t end);
+  absl::StatusOr<Outcome> SumAll(int64_t samples, bool rows_finite);
   int64_t num_state() const;
   // `sum` is own gradients, or what they were summed into.
   absl::StatusOr<Outcome> CheckGradients(const Tensor& sum);
@@ -65,10 +71,11 @@ class DenseSync {
   std::vector<float> exchange_;
   Tensor norm_;  // [2]
 
-  // On a GPU with several workers.
-  std::unique_ptr<DeviceAllReduce> device_;
-  std::unique_ptr<GradientBuckets> buckets_;
+  // On a GPU with several workers. Sums end before what they write to goes.
   Tensor sums_;  // As parameters().gradients().
+  std::unique_ptr<GradientBuckets> buckets_;
+  std::unique_ptr<DeviceAllReduce> device_;
+  bool under_way_ = false;
 };
 
 }  // namespace pagoda

@@ -16,6 +16,7 @@ class HostDeviceAllReduce final : public DeviceAllReduce {
 
   absl::Status Start(const Tensor& from, const Tensor& to) override {
     PAGODA_CHECK(from.size() == to.size());
+    PAGODA_RETURN_IF_ERROR(failure_);
     if (from.size() == 0) return absl::OkStatus();
     if (num_parts_ == parts_.size()) {
       PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<CopyQueue> queue, CopyQueue::Create(ctx_));
@@ -30,6 +31,7 @@ class HostDeviceAllReduce final : public DeviceAllReduce {
   }
 
   absl::Status Finish() override {
+    PAGODA_RETURN_IF_ERROR(failure_);
     const size_t started = std::exchange(num_parts_, 0);
     for (size_t i = 0; i < started; ++i) {
       Part& part = parts_[i];
@@ -41,16 +43,24 @@ class HostDeviceAllReduce final : public DeviceAllReduce {
     return absl::OkStatus();
   }
 
+  void Abort() override {
+    parts_.clear();  // A queue's end waits for its copies.
+    num_parts_ = 0;
+    failure_ = absl::CancelledError("the sums of dense gradients were given up");
+  }
+
  private:
   struct Part {
-    std::unique_ptr<CopyQueue> queue;
+    // Last: it goes first, when its copies have ended.
     std::vector<float> host;
     Tensor to;
+    std::unique_ptr<CopyQueue> queue;
   };
   Context& ctx_;
   AllReduce* const allreduce_;
   std::vector<Part> parts_;  // Kept for the next steps.
   size_t num_parts_ = 0;     // Started.
+  absl::Status failure_;
 };
 
 }  // namespace

@@ -28,6 +28,9 @@ class DeviceAllReduce {
   // Waits for all sums that were started; every worker then has the same bits.
   //   UNAVAILABLE, DEADLINE_EXCEEDED  a peer died or is cut off; the object is dead then
   virtual absl::Status Finish() = 0;
+  // Gives up what was started, without waiting for a peer: for a step that failed in
+  // between. The object is dead then.
+  virtual void Abort() = 0;
 };
 
 // Copies out while the context goes on, and sums by `allreduce` in Finish. Both must

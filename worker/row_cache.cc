@@ -52,9 +52,10 @@ absl::StatusOr<std::unique_ptr<RowCache>> RowCache::Create(Context& ctx,
                                                      " bytes does not hold a row of dimension ",
                                                      group.dim));
     }
-    group.slots.resize(static_cast<size_t>(std::min<int64_t>(slots, int64_t{1} << 30)));
-    PAGODA_ASSIGN_OR_RETURN(group.rows,
-                            ctx.Empty({static_cast<int64_t>(group.slots.size()), group.dim}));
+    // The device first: it refuses what it has no room for, the host may be killed for it.
+    const int64_t num_slots = std::min<int64_t>(slots, int64_t{1} << 30);
+    PAGODA_ASSIGN_OR_RETURN(group.rows, ctx.Empty({num_slots, group.dim}));
+    group.slots.resize(static_cast<size_t>(num_slots));
   }
   return cache;
 }

@@ -2,7 +2,9 @@
 // pulled nor copied in again (DESIGN ruling 12). Read-only: servers update rows, and the
 // new ones come back with the acknowledgement of a push. A row has a version, the step
 // after which it was read, and is given up when that is too long ago: with several async
-// workers the others' pushes are seen no later than that. Not for sync jobs of several
+// workers the others' pushes are seen no later than that, and the batches that are pulled
+// ahead and pushes in flight, which async mode has anyway. A slot takes 40 bytes of the
+// host's memory beside the device's row, and an entry of a hash map. Not for sync jobs of several
 // workers, exact tables (every step changes all their rows), nor tables that evict rows;
 // see CanCache.
 //

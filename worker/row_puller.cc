@@ -102,6 +102,9 @@ bool RowPuller::Arrived(PulledBatch& batch) {
 }
 
 void RowPuller::Release(PulledBatch& batch) {
+  // Here, not where the last answer lets the batch go: that is a thread of the network,
+  // and the device is this one's.
+  batch.upload.reset();
   if (cache_ != nullptr) cache_->Unpin(batch.cached);
   batch.cached = CachedRows();
 }

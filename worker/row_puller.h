@@ -70,7 +70,8 @@ class RowPuller {
   bool Arrived(PulledBatch& batch);
   // Takes back the buffers of a batch that has been waited for.
   void Recycle(PulledBatch& batch);
-  // Call for a batch that is given up, or whose cached rows have been used.
+  // Call for a batch that is given up, or whose step has ended: nothing of it is on the
+  // device afterwards.
   void Release(PulledBatch& batch);
 
  private:

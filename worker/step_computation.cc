@@ -85,8 +85,10 @@ absl::Status StepComputation::CopyAhead(PulledBatch* next) {
   if (next == nullptr || in_ == nullptr || next->upload != nullptr || columns_.empty()) {
     return absl::OkStatus();
   }
+  in_->SetMayWait(!sync_.under_way());
   auto upload = StepUpload::Start(*in_, next->data->prepared, RowsOf(*next), columns_,
                                   next->pulled.empty() ? nullptr : &next->pulled);
+  in_->SetMayWait(true);
   if (absl::IsResourceExhausted(upload.status())) return absl::OkStatus();
   PAGODA_RETURN_IF_ERROR(upload.status());
   next->upload = *std::move(upload);
@@ -167,11 +169,11 @@ absl::Status StepComputation::Backward(RowGradients* rows) {
   if (sync_.overlaps()) {
     on_final = [this](DenseHandle handle) { return sync_.GradientFinal(handle); };
   }
-  PAGODA_RETURN_IF_ERROR(step_->Backward(counts_, on_final));
   const size_t num_tables = model_->tables().size();
   rows->ids.resize(num_tables);
   rows->gradients.resize(num_tables);
   std::vector<float*> host(num_tables, nullptr);
+  int64_t bytes = 0;
   for (size_t table = 0; table < num_tables; ++table) {
     rows->ids[table].clear();
     if (model_->frozen(table)) continue;
@@ -179,7 +181,11 @@ absl::Status StepComputation::Backward(RowGradients* rows) {
     const size_t size = rows->ids[table].size() * static_cast<size_t>(model_->dim(table));
     if (rows->gradients[table].size() < size) rows->gradients[table].resize(size);
     host[table] = rows->gradients[table].data();
+    bytes += static_cast<int64_t>(size * sizeof(float));
   }
+  // Before a sum is under way: see DenseSync::under_way.
+  if (out_ != nullptr) PAGODA_RETURN_IF_ERROR(out_->ReserveToHost(bytes));
+  PAGODA_RETURN_IF_ERROR(step_->Backward(counts_, on_final));
   return step_->RowGradients(host, out_.get());
 }
 

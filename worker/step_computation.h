@@ -92,10 +92,10 @@ class StepComputation {
   ModelInstance* const model_;
   AllReduce* const allreduce_;
   StageTimes* const times_;
-  DenseSync sync_;
   std::unique_ptr<DenseOptimizer> optimizer_;
   std::unique_ptr<CopyQueue> in_, out_;  // On a GPU.
   std::unique_ptr<RowCache> cache_;
+  DenseSync sync_;                // After those: its sums end first.
   PulledBatch* batch_ = nullptr;  // Of the step under way.
   int64_t copied_ahead_ = 0;
   std::vector<RowColumns> columns_;  // What the last step asked for.

@@ -48,7 +48,8 @@ struct Matrix {
   }
   bool OnDevice() const {
     const size_t element = type == CUDA_R_32F ? 4 : 2;
-    return stride >= rows && DeviceMemory::Get().SpaceOf(at, span() * element) == Space::kDevice;
+    return stride >= std::max<int64_t>(1, rows) &&
+           DeviceMemory::Get().SpaceOf(at, span() * element) == Space::kDevice;
   }
 };
 
@@ -304,6 +305,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   p.epilogue = operation->epilogue;
   p.vector = static_cast<float*>(operation->vector);
   const bool has_vector = p.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+  // A kernel may read the vector 16 bytes at a time, and faults where it cannot.
+  if (has_vector && reinterpret_cast<uintptr_t>(p.vector) % 16 != 0) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
   const int64_t length = p.epilogue == CUBLASLT_EPILOGUE_BIAS ? p.m() : p.n();
   if (c != d || *static_cast<const float*>(alpha) != 1.0f || operation->vector_type != CUDA_R_32F ||
       (has_vector &&

@@ -79,6 +79,45 @@ TEST_CASE("A queue's tensors may outlive it, and be dropped before they were eve
 }
 
 #if defined(PAGODA_GPU_EMULATED)
+TEST_CASE("A queue that may not wait refuses what its staging memory does not hold") {
+  TestDevice device(DeviceKind::kEmulated);
+  auto queue = CopyQueue::Create(*device.ctx);
+  REQUIRE(queue.ok());
+  const std::vector<float> values = RandomFloats(1, 1000);
+  const auto copy_of = [&](int64_t count) {
+    const Tensor x = *(*queue)->Empty({count}, DType::kF32);
+    const RowsCopy copy = WholeToDevice(values.data(), x);
+    PAGODA_RETURN_IF_ERROR((*queue)->ToDevice({&copy, 1}));
+    PAGODA_RETURN_IF_ERROR((*queue)->Publish());
+    const std::vector<float> there = device.Download(x);
+    return SameBits(there, std::vector<float>(values.begin(), values.begin() + count))
+               ? absl::OkStatus()
+               : absl::InternalError("other bits");
+  };
+  (*queue)->SetMayWait(false);
+  REQUIRE(absl::IsResourceExhausted(copy_of(100)));
+  (*queue)->SetMayWait(true);
+  for (int i = 0; i < 2; ++i) REQUIRE(copy_of(100).ok());  // Both blocks.
+  (*queue)->SetMayWait(false);
+  for (int i = 0; i < 3; ++i) REQUIRE(copy_of(90).ok());
+  REQUIRE(absl::IsResourceExhausted(copy_of(1000)));
+  REQUIRE(copy_of(90).ok());
+}
+
+TEST_CASE("What is copied in ahead leaves the work the memory that it has needed before") {
+  ThreadPool pool(1);
+  const auto ctx = *Context::Create({DeviceKind::kEmulated, 0}, &pool, 1000);
+  auto queue = CopyQueue::Create(*ctx);
+  REQUIRE(queue.ok());
+  const auto bytes = [&](int64_t n) { return ctx->Empty({n / 4}, DType::kF32); };
+  const auto ahead = [&](int64_t n) { return (*queue)->Empty({n / 4}, DType::kF32); };
+  REQUIRE(bytes(600).ok());  // And gone again.
+  const auto kept = ahead(300);
+  REQUIRE(kept.ok());
+  REQUIRE(absl::IsResourceExhausted(ahead(200).status()));
+  REQUIRE(bytes(600).ok());
+}
+
 TEST_CASE("A copy that was not published has not happened when streams are lazy") {
   const gpu::emulation::Settings before = gpu::emulation::settings();
   gpu::emulation::settings().lazy_streams = true;

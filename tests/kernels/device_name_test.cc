@@ -17,6 +17,16 @@ TEST_CASE("devices are found by name, and named alike") {
   CHECK((chosen.kind == DeviceKind::kCpu || chosen.kind == DeviceKind::kCuda));
 }
 
+TEST_CASE("launched workers go round the GPUs of their machine") {
+  const Device second = {DeviceKind::kCuda, 1};
+  CHECK(DeviceOfWorker(second, 0, 3) == second);
+  CHECK(DeviceOfWorker(second, 1, 3) == Device{DeviceKind::kCuda, 2});
+  CHECK(DeviceOfWorker(second, 2, 3) == Device{DeviceKind::kCuda, 0});
+  CHECK(DeviceOfWorker(second, 5, 1) == Device{DeviceKind::kCuda, 0});
+  CHECK(DeviceOfWorker(second, 1, 0) == second);  // Refused later, in words.
+  CHECK(DeviceOfWorker({DeviceKind::kCpu, 0}, 3, 8) == Device{DeviceKind::kCpu, 0});
+}
+
 TEST_CASE("what is no device is refused in words") {
   for (const char* name :
        {"", "gpu", "cuda:", "cuda:-1", "cuda:01", "cuda:1024", "cuda:x", "CPU"}) {

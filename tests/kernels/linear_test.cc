@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "kernels/elementwise.h"
 #include "tests/kernels/gradient_check.h"
 
 namespace pagoda {
@@ -276,6 +277,29 @@ TEST_CASE("dy's memory is used when it may be, with the same results, and not ot
       }
     }
   }
+}
+
+TEST_CASE("A bias and its gradient may lie at any float") {
+  const Layer l{33, 12, 20};
+  const Data data(l);
+  const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+    const Tensor x = device.Upload(data.x, {l.n, l.in}), w = device.Upload(data.w, {l.out, l.in});
+    std::vector<float> padded(3, -1.0f);
+    padded.insert(padded.end(), data.bias.begin(), data.bias.end());
+    const Tensor room = device.Upload(padded, {l.out + 3});
+    const Tensor bias = device.Upload(data.bias, {l.out});
+    const Tensor y = *device.ctx->Empty({l.n, l.out}), y2 = *device.ctx->Empty({l.n, l.out});
+    REQUIRE(LinearForward(*device.ctx, x, w, bias, Activation::kNone, y).ok());
+    for (const int64_t first : {1, 2, 3}) {
+      CAPTURE(first);
+      const Tensor moved = room.Flat(first, {l.out});
+      REQUIRE(AxpBy(*device.ctx, 1.0f, bias, 0.0f, moved).ok());
+      REQUIRE(LinearForward(*device.ctx, x, w, moved, Activation::kNone, y2).ok());
+      REQUIRE(SameBits(device.Download(y2), device.Download(y)));
+    }
+    return device.Download(y2);
+  });
+  REQUIRE(got.size() == static_cast<size_t>(l.n * l.out));
 }
 
 TEST_CASE("A row's result does not depend on the rows beside it") {

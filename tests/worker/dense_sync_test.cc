@@ -112,6 +112,29 @@ std::vector<std::unique_ptr<Worker>> Workers(int n, const std::vector<std::strin
   return workers;
 }
 
+#if defined(PAGODA_GPU_EMULATED)
+TEST_CASE("workers on devices of two kinds are refused in words") {
+  std::vector<std::unique_ptr<Worker>> workers;
+  workers.push_back(std::make_unique<Worker>(0));
+  workers.push_back(std::make_unique<Worker>(1, std::vector<std::string>{}, DeviceKind::kEmulated));
+  ThreadAllReduceGroup group(2);
+  std::vector<std::thread> threads;
+  for (size_t r = 0; r < workers.size(); ++r) {
+    threads.emplace_back([&, r] {
+      ThreadAllReduce allreduce(&group, static_cast<int>(r));
+      DenseSync sync(workers[r]->model.get(), &allreduce);
+      workers[r]->status = sync.Connect();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& worker : workers) {
+    REQUIRE(absl::IsFailedPrecondition(worker->status));
+    REQUIRE_THAT(std::string(worker->status.message()),
+                 Catch::Contains("worker 0 trains on the CPU and worker 1 on the emulated GPU"));
+  }
+}
+#endif
+
 TEST_CASE("gradients add up, state is averaged by samples, and all workers agree") {
   auto workers = Workers(3);
   SumTogether(workers, {10, 0, 30}, {true, true, true});  // Worker 1 has no data.

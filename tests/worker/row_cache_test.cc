@@ -252,6 +252,12 @@ TEST_CASE("which tables may be cached, and budgets too small") {
   const auto refused = RowCache::Create(*ctx, declaration, {true}, {399, 10});
   REQUIRE(refused.status().code() == absl::StatusCode::kInvalidArgument);
   REQUIRE_THAT(std::string(refused.status().message()), Catch::Contains("399 bytes"));
+#if defined(PAGODA_GPU_EMULATED)
+  // The device refuses what it has no room for, before the host takes any.
+  const auto gpu = *Context::Create({DeviceKind::kEmulated, 0}, &pool, 1 << 20);
+  const auto larger = RowCache::Create(*gpu, declaration, {true}, {int64_t{1} << 45, 10});
+  REQUIRE(absl::IsResourceExhausted(larger.status()));
+#endif
 }
 
 }  // namespace

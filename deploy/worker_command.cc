@@ -59,7 +59,7 @@ absl::StatusOr<int> RunWorker(const WorkerArguments& arguments) {
                           LoadJob(arguments.job.job_path, arguments.job.assignments));
   if (arguments.launched && arguments.num_workers > 1) {
     job.trainer.device =
-        DeviceOfWorker(job.trainer.device, arguments.rank, CountGpus(DeviceKind::kCuda));
+        DeviceOfWorker(job.trainer.device, arguments.rank, UsableGpus(DeviceKind::kCuda));
   }
   StopSignal::Install("\nstopping at the next step, with a cut; Ctrl-C again quits at once\n");
   PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareFirstWorker(arguments, job));

@@ -222,18 +222,19 @@ bool MemoryPartition::EvictOne(uint32_t size_class) {
     }
     if (candidate) slot.word &= ~uint64_t{kRowReferenced};
     hand_ = (hand_ + 1) & mask_;
-    PrefetchVictim();
+    PrefetchVictim(size_class);
   }
   return false;
 }
 
-void MemoryPartition::PrefetchVictim() const {
+void MemoryPartition::PrefetchVictim(uint32_t size_class) const {
   // The hand comes to it in a few evictions: its first line is written then, and all of it
   // by the row that takes its place.
   const Slot& slot = slots_[(hand_ + kVictimAhead) & mask_];
-  if (slot.word != 0 && (slot.word & (kHeld | kRowReferenced)) == 0) {
-    PrefetchLines(RowOf(slot), (*tables_)[TableOf(slot)].row_bytes);
-  }
+  if (slot.word == 0 || (slot.word & (kHeld | kRowReferenced)) != 0) return;
+  const MemoryTable& table = (*tables_)[TableOf(slot)];
+  if (size_class != kAnyClass && table.size_class != size_class) return;
+  PrefetchLines(RowOf(slot), table.row_bytes);
 }
 
 void MemoryPartition::RemoveRow(uint64_t index) {

@@ -170,7 +170,7 @@ class MemoryPartition {
   bool Grow();
   // Evicts one row of the class (kAnyClass: of any).
   bool EvictOne(uint32_t size_class);
-  void PrefetchVictim() const;
+  void PrefetchVictim(uint32_t size_class) const;
   // Empties a slab of the class that has most and gives it to `size_class`.
   bool StealSlab(uint32_t size_class);
   bool EmptySlab(SizeClass& from, uint64_t slab);

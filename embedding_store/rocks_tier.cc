@@ -420,7 +420,8 @@ bool RocksTierImpl::FillsCache() {
     const size_t room = cache_->GetCapacity();
     cache_full_.store(cache_->GetUsage() >= room - room / 16, std::memory_order_relaxed);
   }
-  return read % kReadsPerFill == 0 || !cache_full_.load(std::memory_order_relaxed);
+  // Mixed: pulls of one size would fill with the same part of the keys each time.
+  return MixBits(read) % kReadsPerFill == 0 || !cache_full_.load(std::memory_order_relaxed);
 }
 
 // Answers keys[first, end): those at `places` from RocksDB, the others as absent.

@@ -17,7 +17,8 @@ class HostCopyQueue final : public CopyQueue {
   }
   absl::Status ToDevice(std::span<const RowsCopy> copies) override { return ctx_.Copy(copies); }
   absl::Status Publish() override { return absl::OkStatus(); }
-  void SetMayWait(bool) override {}
+  void BeginAhead(bool) override {}
+  void EndAhead() override {}
   absl::Status ToHost(std::span<const RowsCopy> copies) override { return ctx_.Copy(copies); }
   absl::Status ReserveToHost(int64_t) override { return absl::OkStatus(); }
   absl::Status Wait() override { return absl::OkStatus(); }

@@ -33,17 +33,19 @@ class CopyQueue {
   // Uninitialised memory that this queue's copies may write at once, although ctx's
   // earlier work still runs. ctx may use it after Publish.
   //   REQUIRES: no size is negative
-  //   RESOURCE_EXHAUSTED  as Context::Empty; and it would leave too little for the most
-  //                       that ctx's own tensors have ever taken
+  //   RESOURCE_EXHAUSTED  as Context::Empty
   virtual absl::StatusOr<Tensor> Empty(Shape shape, DType dtype) = 0;
 
   // Starts copies to tensors of Empty; host memory may change on return.
   //   REQUIRES: to_device
   virtual absl::Status ToDevice(std::span<const RowsCopy> copies) = 0;
   virtual absl::Status Publish() = 0;
-  // Whether ToDevice may get more staging memory, for which the driver may wait for all
-  // work of the device. If not, it refuses with RESOURCE_EXHAUSTED where it would need to.
-  virtual void SetMayWait(bool may_wait) = 0;
+  // Between these two, what is copied in is not needed yet, and is refused with
+  // RESOURCE_EXHAUSTED where it would leave less memory than the most that ctx's own
+  // tensors have taken so far; and, unless it `may_wait`, where it needs more staging
+  // memory, for which the driver may wait for all work of the device.
+  virtual void BeginAhead(bool may_wait) = 0;
+  virtual void EndAhead() = 0;
 
   // Starts copies to host memory. It must stay, and the tensors too, unchanged, until Wait.
   //   REQUIRES: !to_device

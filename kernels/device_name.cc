@@ -1,5 +1,7 @@
 #include "kernels/device_name.h"
 
+#include <algorithm>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -12,8 +14,8 @@ absl::StatusOr<Device> ParseDevice(const std::string& name) {
   if (name == "emulated") return Device{DeviceKind::kEmulated, 0};
   if (name == "cuda") return Device{DeviceKind::kCuda, 0};
   if (name == "auto") {
-    const int gpu = FirstUsableGpu(DeviceKind::kCuda);
-    return gpu < 0 ? Device{DeviceKind::kCpu, 0} : Device{DeviceKind::kCuda, gpu};
+    const std::vector<int> gpus = UsableGpus(DeviceKind::kCuda);
+    return gpus.empty() ? Device{DeviceKind::kCpu, 0} : Device{DeviceKind::kCuda, gpus[0]};
   }
   absl::string_view rest = name;
   int index = 0;
@@ -26,10 +28,11 @@ absl::StatusOr<Device> ParseDevice(const std::string& name) {
       absl::StrCat("\"", name, "\" is no device: there are auto, cpu, cuda, cuda:N and emulated"));
 }
 
-Device DeviceOfWorker(Device first, int rank, int num_gpus) {
-  if (first.kind == DeviceKind::kCuda && num_gpus > 0) {
-    first.index = (first.index + rank) % num_gpus;
-  }
+Device DeviceOfWorker(Device first, int rank, const std::vector<int>& gpus) {
+  const auto found = std::find(gpus.begin(), gpus.end(), first.index);
+  if (first.kind != DeviceKind::kCuda || found == gpus.end()) return first;
+  const auto place = static_cast<size_t>(found - gpus.begin()) + static_cast<size_t>(rank);
+  first.index = gpus[place % gpus.size()];
   return first;
 }
 

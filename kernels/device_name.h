@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/tensor.h"
@@ -13,9 +14,10 @@ namespace pagoda {
 //   INVALID_ARGUMENT  anything else (names what there is)
 absl::StatusOr<Device> ParseDevice(const std::string& name);
 
-// The device of worker `rank` of those that `pagoda launch` starts on one machine: of its
-// `num_gpus` GPUs the one `rank` places after `first`, going round.
-Device DeviceOfWorker(Device first, int rank, int num_gpus);
+// The device of worker `rank` of those that `pagoda launch` starts on one machine: the one
+// `rank` places after `first` among the indices `gpus`, going round. `first` when it is
+// none of them.
+Device DeviceOfWorker(Device first, int rank, const std::vector<int>& gpus);
 
 // "cpu", "cuda:1".
 std::string DeviceName(Device device);

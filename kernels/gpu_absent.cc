@@ -12,8 +12,12 @@ absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context&) {
   return absl::UnimplementedError("this build of Pagoda has no GPU kernels");
 }
 
-int FirstUsableGpu(DeviceKind) {
-  return -1;
+std::vector<int> UsableGpus(DeviceKind) {
+  return {};
+}
+
+std::string GpuIdentity(Device) {
+  return "";
 }
 
 int CountGpus(DeviceKind) {

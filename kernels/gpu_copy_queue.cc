@@ -91,7 +91,7 @@ class GpuCopyQueue final : public CopyQueue {
 
   absl::StatusOr<Tensor> Empty(Shape shape, DType dtype) override {
     PAGODA_ASSIGN_OR_RETURN(std::shared_ptr<Buffer> buffer,
-                            gpu_.AllocateOn(side_, NumElements(shape) * SizeOf(dtype)));
+                            gpu_.AllocateOn(side_, NumElements(shape) * SizeOf(dtype), ahead_));
     return Tensor(std::move(buffer), std::move(shape), dtype);
   }
 
@@ -100,7 +100,7 @@ class GpuCopyQueue final : public CopyQueue {
     for (const RowsCopy& copy : copies) bytes += StagedBytes(copy);
     if (bytes == 0) return absl::OkStatus();
     Staging& staging = staging_[turn_];
-    if (!may_wait_ && bytes > staging.size()) {
+    if (ahead_ && !may_wait_ && bytes > staging.size()) {
       return absl::ResourceExhaustedError(
           absl::StrCat("no staging memory for ", bytes, " bytes without waiting for the GPU"));
     }
@@ -150,7 +150,11 @@ class GpuCopyQueue final : public CopyQueue {
   }
 
   absl::Status Publish() override { return gpu_.Order(side_->stream, gpu_.stream()); }
-  void SetMayWait(bool may_wait) override { may_wait_ = may_wait; }
+  void BeginAhead(bool may_wait) override {
+    ahead_ = true;
+    may_wait_ = may_wait;
+  }
+  void EndAhead() override { ahead_ = false; }
   absl::Status ReserveToHost(int64_t bytes) override { return out_.Take(bytes).status(); }
 
   absl::Status ToHost(std::span<const RowsCopy> copies) override {
@@ -196,7 +200,7 @@ class GpuCopyQueue final : public CopyQueue {
   std::shared_ptr<GpuSideStream> side_;
   std::array<Staging, 2> staging_;
   size_t turn_ = 0;
-  bool may_wait_ = true;
+  bool ahead_ = false, may_wait_ = true;
   Staging out_;
   std::vector<RowsCopy> arriving_;  // From the staging block to the caller's memory.
 };

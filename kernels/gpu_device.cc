@@ -46,7 +46,8 @@ cudaError_t KeepFreedMemory([[maybe_unused]] int device) {
 
 class GpuDevice final : public GpuStream, public std::enable_shared_from_this<GpuDevice> {
  public:
-  GpuDevice(Device device, int64_t memory_bytes) : device_(device), memory_bytes_(memory_bytes) {}
+  GpuDevice(Device device, int64_t memory_bytes)
+      : device_(device), memory_bytes_(memory_bytes), ahead_bytes_max_(memory_bytes) {}
   ~GpuDevice() override {
     blas_.reset();
     if (order_ != nullptr) (void)cudaEventDestroy(order_);
@@ -63,22 +64,26 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
 #if !defined(PAGODA_GPU_EMULATED)
     size_t free = 0, total = 0;
     PAGODA_RETURN_IF_ERROR(Checked(cudaMemGetInfo(&free, &total), "asking for its memory"));
-    if (memory_bytes_ == 0) memory_bytes_ = static_cast<int64_t>(free);
+    if (memory_bytes_ == 0) ahead_bytes_max_ = static_cast<int64_t>(total);
 #endif
     return blas_->Start(stream_);
   }
 
   absl::StatusOr<std::shared_ptr<Buffer>> Allocate(int64_t size_bytes) override {
-    return AllocateOn(nullptr, size_bytes);
+    return AllocateOn(nullptr, size_bytes, false);
   }
 
   absl::StatusOr<std::shared_ptr<Buffer>> AllocateOn(std::shared_ptr<GpuSideStream> side,
-                                                     int64_t size_bytes) override {
+                                                     int64_t size_bytes, bool ahead) override {
     PAGODA_CHECK(size_bytes >= 0);
     const int64_t used = used_bytes_.load();
-    // What is copied in beside the work leaves the work what it has needed before.
-    const int64_t spared = side == nullptr ? 0 : most_used_ - (used - side_bytes_.load());
-    if (memory_bytes_ > 0 && used + size_bytes + spared > memory_bytes_) {
+    const int64_t spared = most_used_ - (used - side_bytes_.load());
+    if (ahead && ahead_bytes_max_ > 0 && used + size_bytes + spared > ahead_bytes_max_) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("a tensor of ", size_bytes, " bytes, beside ", used,
+                       " bytes in use, would take what the work has needed before"));
+    }
+    if (memory_bytes_ > 0 && used + size_bytes > memory_bytes_) {
       return absl::ResourceExhaustedError(
           absl::StrCat("a tensor of ", size_bytes, " bytes beside ", used,
                        " bytes in use is more than the device memory budget of ", memory_bytes_));
@@ -204,7 +209,8 @@ class GpuDevice final : public GpuStream, public std::enable_shared_from_this<Gp
   };
 
   const Device device_;
-  int64_t memory_bytes_;  // 0: not known.
+  const int64_t memory_bytes_;  // 0: what the device has.
+  int64_t ahead_bytes_max_;     // 0: not known.
   std::atomic<int64_t> used_bytes_{0};
   std::atomic<int64_t> side_bytes_{0};  // Those of side streams among them.
   int64_t most_used_ = 0;               // Of the others, so far.
@@ -237,12 +243,24 @@ bool IsUsable(int index) {
 }  // namespace
 #endif
 
-int FirstUsableGpu(DeviceKind kind) {
+std::vector<int> UsableGpus(DeviceKind kind) {
+  std::vector<int> usable;
   const int count = CountGpus(kind);
   for (int i = 0; i < count; ++i) {
-    if (IsUsable(i)) return i;
+    if (IsUsable(i)) usable.push_back(i);
   }
-  return -1;
+  return usable;
+}
+
+std::string GpuIdentity([[maybe_unused]] Device device) {
+#if !defined(PAGODA_GPU_EMULATED)
+  cudaDeviceProp properties = {};
+  if (device.kind == kKind && cudaGetDeviceProperties(&properties, device.index) == cudaSuccess) {
+    return std::string(properties.uuid.bytes, sizeof(properties.uuid.bytes));
+  }
+  (void)cudaGetLastError();
+#endif
+  return "";
 }
 
 int CountGpus(DeviceKind kind) {
@@ -299,7 +317,7 @@ GpuReport DescribeGpus() {
         "%s, sm_%d%d, %.1f GiB", properties.name, properties.major, properties.minor,
         static_cast<double>(properties.totalGlobalMem) / (1 << 30)));
   }
-  if (FirstUsableGpu(DeviceKind::kCuda) < 0) {
+  if (UsableGpus(DeviceKind::kCuda).empty()) {
     report.problem = "every GPU is older than sm_80, which the kernels are for";
   }
   return report;

@@ -38,8 +38,11 @@ class CopyQueue;
 // Of a GPU's context; see copy_queue.h.
 absl::StatusOr<std::unique_ptr<CopyQueue>> CreateGpuCopyQueue(Context& ctx);
 
-// The index of the first that the kernels run on; -1: none.
-int FirstUsableGpu(DeviceKind kind);
+// The indices of those that the kernels run on.
+std::vector<int> UsableGpus(DeviceKind kind);
+// What tells a CUDA device from all others, whatever index processes see it under; empty:
+// nothing does.
+std::string GpuIdentity(Device device);
 // How many devices of this kind the machine and this build have; 0 when in doubt.
 int CountGpus(DeviceKind kind);
 

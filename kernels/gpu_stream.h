@@ -38,9 +38,9 @@ class GpuStream : public Allocator {
   // Work given to `later` from now on waits for what `earlier` has been given so far.
   virtual absl::Status Order(cudaStream_t earlier, cudaStream_t later) = 0;
   // As Allocate, for memory that `side`'s work uses first. Freed when the work of both
-  // streams up to then is done.
+  // streams up to then is done. `ahead`: as CopyQueue::BeginAhead.
   virtual absl::StatusOr<std::shared_ptr<Buffer>> AllocateOn(std::shared_ptr<GpuSideStream> side,
-                                                             int64_t size_bytes) = 0;
+                                                             int64_t size_bytes, bool ahead) = 0;
   virtual absl::Status CopyRowsOn(cudaStream_t stream, const RowsCopy& copy) = 0;
 
   // OK, or what went wrong, with the kernel's name; remembers the name.

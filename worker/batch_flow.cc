@@ -90,7 +90,10 @@ absl::StatusOr<std::shared_ptr<PulledBatch>> BatchFlow::Take(Step applied) {
   std::shared_ptr<PulledBatch> batch = std::move(window_.front());
   window_.pop_front();
   ScopedTimer timer(&times_->pull);
-  PAGODA_RETURN_IF_ERROR(puller_.Wait(*batch));
+  if (absl::Status came = puller_.Wait(*batch); !came.ok()) {
+    puller_.Release(*batch);
+    return came;
+  }
   return batch;
 }
 

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "kernels/elementwise.h"
+#include "kernels/gpu_device.h"
 #include "kernels/gradient_norm.h"
 #include "worker/allreduce_nccl.h"
 #include "worker/nonfinite.h"
@@ -28,28 +29,31 @@ Tensor StateOf(const ParameterSet& parameters) {
                                   {parameters.num_elements() - parameters.num_trainable()});
 }
 
-// The same on every process of a machine, and on no other machine; as a double holds it.
-double MachineNumber() {
-  std::string boot;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+// The same for two workers when they have one GPU, as a double holds it.
+double GpuNumber(const Device& device) {
+  std::string identity = GpuIdentity(device);
+  if (identity.empty()) {
+    std::ifstream("/proc/sys/kernel/random/boot_id") >> identity;  // Of the machine.
+    absl::StrAppend(&identity, "/", device.index);
+  }
   HashStream hash;
-  hash.Update(boot);
+  hash.Update(identity);
   return static_cast<double>(hash.Digest() >> 12);
 }
 
 // Whether all workers sum by NCCL: each has it, and a GPU of its own. Collective.
 absl::StatusOr<bool> AgreeOnDevices(const Device& device, AllReduce* allreduce) {
   struct Place {
-    double kind = 0, has_nccl = 0, machine = 0, index = 0;
+    double kind = 0, has_nccl = 0, gpu = 0;
   };
   constexpr size_t kNumbers = sizeof(Place) / sizeof(double);
   const bool cuda = device.kind == DeviceKind::kCuda;
   const Place mine = {static_cast<double>(device.kind), cuda && !NcclVersion().empty() ? 1.0 : 0.0,
-                      MachineNumber(), static_cast<double>(device.index)};
+                      GpuNumber(device)};
   PAGODA_ASSIGN_OR_RETURN(const std::vector<double> all, allreduce->Gather({&mine.kind, kNumbers}));
   PAGODA_CHECK(all.size() == kNumbers * static_cast<size_t>(allreduce->num_workers()));
   bool nccl = true;
-  std::map<std::pair<double, double>, size_t> worker_of;
+  std::map<double, size_t> worker_of;
   for (size_t worker = 0; worker * kNumbers < all.size(); ++worker) {
     Place place;
     std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(worker * kNumbers), kNumbers,
@@ -64,11 +68,11 @@ absl::StatusOr<bool> AgreeOnDevices(const Device& device, AllReduce* allreduce) 
           absl::StrCat("worker 0 trains on ", name(all[0]), " and worker ", worker, " on ",
                        name(place.kind), ": set train.device so that all are alike"));
     }
-    const auto [other, is_new] = worker_of.try_emplace({place.machine, place.index}, worker);
+    const auto [other, is_new] = worker_of.try_emplace(place.gpu, worker);
     if (!is_new && cuda && allreduce->rank() == 0) {
       PAGODA_LOG_WARNING(
-          "workers {} and {} share GPU {}: gradients are summed by way of the host, not by NCCL",
-          other->second, worker, static_cast<int>(place.index));
+          "workers {} and {} share a GPU: gradients are summed by way of the host, not by NCCL",
+          other->second, worker);
     }
     nccl = nccl && place.has_nccl == 1.0 && is_new;
   }

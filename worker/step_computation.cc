@@ -85,10 +85,10 @@ absl::Status StepComputation::CopyAhead(PulledBatch* next) {
   if (next == nullptr || in_ == nullptr || next->upload != nullptr || columns_.empty()) {
     return absl::OkStatus();
   }
-  in_->SetMayWait(!sync_.under_way());
+  in_->BeginAhead(!sync_.under_way());
   auto upload = StepUpload::Start(*in_, next->data->prepared, RowsOf(*next), columns_,
                                   next->pulled.empty() ? nullptr : &next->pulled);
-  in_->SetMayWait(true);
+  in_->EndAhead();
   if (absl::IsResourceExhausted(upload.status())) return absl::OkStatus();
   PAGODA_RETURN_IF_ERROR(upload.status());
   next->upload = *std::move(upload);

@@ -94,11 +94,11 @@ TEST_CASE("A queue that may not wait refuses what its staging memory does not ho
                ? absl::OkStatus()
                : absl::InternalError("other bits");
   };
-  (*queue)->SetMayWait(false);
+  (*queue)->BeginAhead(/*may_wait=*/false);
   REQUIRE(absl::IsResourceExhausted(copy_of(100)));
-  (*queue)->SetMayWait(true);
+  (*queue)->EndAhead();
   for (int i = 0; i < 2; ++i) REQUIRE(copy_of(100).ok());  // Both blocks.
-  (*queue)->SetMayWait(false);
+  (*queue)->BeginAhead(/*may_wait=*/false);
   for (int i = 0; i < 3; ++i) REQUIRE(copy_of(90).ok());
   REQUIRE(absl::IsResourceExhausted(copy_of(1000)));
   REQUIRE(copy_of(90).ok());
@@ -112,9 +112,12 @@ TEST_CASE("What is copied in ahead leaves the work the memory that it has needed
   const auto bytes = [&](int64_t n) { return ctx->Empty({n / 4}, DType::kF32); };
   const auto ahead = [&](int64_t n) { return (*queue)->Empty({n / 4}, DType::kF32); };
   REQUIRE(bytes(600).ok());  // And gone again.
+  (*queue)->BeginAhead(/*may_wait=*/true);
   const auto kept = ahead(300);
   REQUIRE(kept.ok());
   REQUIRE(absl::IsResourceExhausted(ahead(200).status()));
+  (*queue)->EndAhead();
+  REQUIRE(ahead(200).ok());  // Needed now.
   REQUIRE(bytes(600).ok());
 }
 

@@ -19,12 +19,15 @@ TEST_CASE("devices are found by name, and named alike") {
 
 TEST_CASE("launched workers go round the GPUs of their machine") {
   const Device second = {DeviceKind::kCuda, 1};
-  CHECK(DeviceOfWorker(second, 0, 3) == second);
-  CHECK(DeviceOfWorker(second, 1, 3) == Device{DeviceKind::kCuda, 2});
-  CHECK(DeviceOfWorker(second, 2, 3) == Device{DeviceKind::kCuda, 0});
-  CHECK(DeviceOfWorker(second, 5, 1) == Device{DeviceKind::kCuda, 0});
-  CHECK(DeviceOfWorker(second, 1, 0) == second);  // Refused later, in words.
-  CHECK(DeviceOfWorker({DeviceKind::kCpu, 0}, 3, 8) == Device{DeviceKind::kCpu, 0});
+  CHECK(DeviceOfWorker(second, 0, {0, 1, 2}) == second);
+  CHECK(DeviceOfWorker(second, 1, {0, 1, 2}) == Device{DeviceKind::kCuda, 2});
+  CHECK(DeviceOfWorker(second, 2, {0, 1, 2}) == Device{DeviceKind::kCuda, 0});
+  CHECK(DeviceOfWorker(second, 2, {1, 3}) == second);  // GPUs 0 and 2 are too old.
+  CHECK(DeviceOfWorker(second, 1, {1, 3}) == Device{DeviceKind::kCuda, 3});
+  CHECK(DeviceOfWorker(second, 5, {1}) == second);
+  CHECK(DeviceOfWorker(second, 1, {0}) == second);  // Refused later, in words.
+  CHECK(DeviceOfWorker(second, 1, {}) == second);
+  CHECK(DeviceOfWorker({DeviceKind::kCpu, 0}, 3, {0, 1}) == Device{DeviceKind::kCpu, 0});
 }
 
 TEST_CASE("what is no device is refused in words") {

@@ -147,6 +147,20 @@ TEST_CASE("a peer that is gone ends a sum, by name") {
   REQUIRE_THAT(std::string(gone.message()), Catch::Matchers::Contains("worker 1"));
 }
 
+TEST_CASE("sums that were given up are gone, and no others start") {
+  ThreadPool pool(1);
+  ThreadAllReduceGroup group(2);  // The other worker never comes.
+  ThreadAllReduce allreduce(&group, 0);
+  const auto ctx = *Context::Create({}, &pool);
+  const auto device = *MakeHostDeviceAllReduce(*ctx, &allreduce);
+  const Tensor from = *ctx->Zeros({4}), to = *ctx->Zeros({4});
+  REQUIRE(device->Start(from, to).ok());
+  device->Abort();
+  device->Abort();
+  REQUIRE(absl::IsCancelled(device->Start(from, to)));
+  REQUIRE(absl::IsCancelled(device->Finish()));
+}
+
 TEST_CASE("a build without NCCL says so") {
   if (!NcclVersion().empty()) return;
   ThreadPool pool(1);

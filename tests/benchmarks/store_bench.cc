@@ -14,7 +14,7 @@
 //   load    bulk load, beside RocksDB's SstFileWriter fed with sorted rows
 //   cut     a cut beside pulls, and restoring it, beside reading and writing its bytes
 //
-// Rates are medians of five rounds in turn (store_bench.h); ratios say more than rates.
+// Rates are medians of rounds in turn (store_bench.h); ratios say more than rates.
 #include "tests/benchmarks/store_bench.h"
 
 #include <malloc.h>
@@ -81,11 +81,11 @@ void PrintAtMost(const std::string& name, double measured, double limit, const c
 
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 RaceResult RunRace(const BenchSettings& settings, const Race& race) {
-  constexpr int kRounds = 5;
   struct Turn {
     double rate = 0, processor_rate = 0;
   };
@@ -100,12 +100,12 @@ RaceResult RunRace(const BenchSettings& settings, const Race& race) {
     do {
       batch_of(i++);
       rows += static_cast<double>(settings.batch);
-    } while (Now() - start < settings.seconds / kRounds && ++done != race.round_batches_max);
+    } while (Now() - start < settings.seconds / race.rounds && ++done != race.round_batches_max);
     const Turn turn = {rows / (Now() - start), rows / (ProcessorNow() - processor_start)};
     next = std::max(next, i);
     return turn;
   };
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < race.rounds; ++round) {
     // Who goes first meets whatever the ids' rows left behind; take turns in that, too.
     const bool ours_first = round % 2 == 0;
     const uint64_t begin = next;

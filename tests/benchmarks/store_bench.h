@@ -48,15 +48,18 @@ void PrintAtMost(const std::string& name, double measured, double limit, const c
 // The middle of some rates, in millions of rows a second.
 double Median(std::vector<double> values);
 
-// Runs both in turn, five times each for settings.seconds / 5, with rising batch numbers
-// (the same for both), and prints the line with the median of the ratios. Each call does
-// settings.batch rows. `rounds_max_batches` 0: no limit.
+// Runs both in turn, `rounds` times each for settings.seconds / rounds, with rising batch
+// numbers (the same for both), and prints the line with the median of the ratios. Each call
+// does settings.batch rows. `round_batches_max` 0: no limit. An even number of rounds lets
+// both go first equally often, which matters where the second finds what the first read in
+// the processor's cache.
 struct Race {
   const char* name = "";
   std::function<void(uint64_t batch)> ours, limit;
   const char* limit_name = "";
   double goal = 0;
   uint64_t round_batches_max = 0;
+  int rounds = 5;
 };
 // Returns the median rates of both, rows a second.
 struct RaceResult {

@@ -94,7 +94,8 @@ void BenchCold(const BenchSettings& settings) {
     race.name = part == 1 ? "cold pull, memory empty" : "cold pull, memory full of other rows";
     race.limit_name = "MultiGet";
     race.goal = 0.90;
-    race.round_batches_max = std::max<uint64_t>(1, batches.size() / 2 / 5);
+    race.rounds = 16;
+    race.round_batches_max = std::max<uint64_t>(1, batches.size() / 2 / 16);
     race.ours = [&](uint64_t i) { buffer.Pull(store.get(), batches[i % batches.size()]); };
     race.limit = [&](uint64_t i) { raw->Read(batches[i % batches.size()]); };
     // A round would else be four to eight batches, most of them while both caches fill.

@@ -15,5 +15,8 @@ ModelInfo DlrmModelInfo();
 ModelInfo DcnModelInfo();
 ModelInfo DcnV2ModelInfo();
 ModelInfo TwoTowerModelInfo();
+ModelInfo DinModelInfo();
+ModelInfo SasRecModelInfo();
+ModelInfo GpsdModelInfo();
 
 }  // namespace pagoda

@@ -17,7 +17,54 @@ absl::Status Refuse(const std::string& key, const std::string& found, const std:
       absl::StrCat("model option '", key, "' is ", found, "; it must be ", wanted));
 }
 
+const FeatureSpec& SpecOf(const FeatureSchema& schema, int feature) {
+  const int position = schema.SparseFeatures()[static_cast<size_t>(feature)];
+  return schema.features[static_cast<size_t>(position)];
+}
+
 }  // namespace
+
+std::vector<OptionSpec> HistoryAndItemOptions() {
+  return {{"history", std::string("history"), "", "Name of the feature with the items so far."},
+          {"item", std::string("item"), "",
+           "Name of the feature with the item that followed; its table is the history's."}};
+}
+
+absl::StatusOr<int> FindSequence(const FeatureSchema& schema, const std::string& option,
+                                 const std::string& name) {
+  const int feature = schema.SparseIndex(name);
+  if (feature < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model option '", option, "' names '", name,
+                     "', which is not a feature with ids"));
+  }
+  if (!SpecOf(schema, feature).sequence()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model option '", option, "' names '", name,
+        "', which is not a sequence; give the feature `last`, the number of events to keep"));
+  }
+  return feature;
+}
+
+absl::StatusOr<HistoryAndItem> FindHistoryAndItem(const FeatureSchema& schema,
+                                                  const ModelOptions& options) {
+  HistoryAndItem found;
+  PAGODA_ASSIGN_OR_RETURN(found.history,
+                          FindSequence(schema, "history", options.Get<std::string>("history")));
+  const auto& item = options.Get<std::string>("item");
+  found.item = schema.SparseIndex(item);
+  if (found.item < 0 || SpecOf(schema, found.item).sequence()) {
+    return absl::InvalidArgumentError(absl::StrCat("model option 'item' names '", item,
+                                                   "', which is not a feature with one id"));
+  }
+  const FeatureSpec& history = SpecOf(schema, found.history);
+  found.table = history.table_name();
+  found.last = history.last;
+  if (SpecOf(schema, found.item).table_name() == found.table) return found;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "features '", history.name, "' and '", item, "' have their rows in tables '", found.table,
+      "' and '", SpecOf(schema, found.item).table_name(), "'; give them one `table`"));
+}
 
 Events LookupEvents(ForwardInput& input, LookupHandle lookup) {
   const ForwardInput::Sequence sequence = input.LookupSequence(lookup);
@@ -38,6 +85,10 @@ absl::StatusOr<NextItems> FindNextItems(const FeatureSchema& schema, const Batch
                                         int history, int item) {
   NextItems next;
   const bool labelled = !schema.label.empty() && !batch.labels.empty();
+  int32_t num_events = 0;
+  for (int64_t i = 0; i < batch.size; ++i) {
+    num_events += static_cast<int32_t>(batch.IdsOf(history, i).size());
+  }
   for (int64_t i = 0; i < batch.size; ++i) {
     const auto s = static_cast<size_t>(i);
     const auto events = batch.IdsOf(history, i);
@@ -52,20 +103,18 @@ absl::StatusOr<NextItems> FindNextItems(const FeatureSchema& schema, const Batch
     for (size_t t = 0; t < events.size(); ++t) {
       const bool inside = t + 1 < events.size();
       const auto here = static_cast<int32_t>(next.ids.size());
-      next.in_history.push_back(inside ? here + 1 : -1);
-      next.in_target.push_back(!inside && taken ? static_cast<int32_t>(i) : -1);
+      next.rows.push_back(inside ? here + 1 : taken ? num_events + static_cast<int32_t>(i) : -1);
       next.ids.push_back(inside ? events[t + 1] : taken ? items[0] : FeatureId{0});
       next.weights.push_back(inside || taken ? weight : 0.0f);
       next.sample.push_back(static_cast<int32_t>(i));
       next.count += double{next.weights.back()};
     }
-    next.last.push_back(events.empty() ? -1 : static_cast<int32_t>(next.ids.size()) - 1);
   }
   return next;
 }
 
-Var NextItems::Select(const Var& events, const Var& targets) const {
-  return Add(SelectRows(events, in_history), SelectRows(targets, in_target));
+Var NextItems::Select(const Var& events, const Var& items) const {
+  return SelectRows(ConcatRows({events, items}), rows);
 }
 
 std::vector<OptionSpec> NextItemLoss::Options(const std::vector<OptionSpec>& defaults) {
@@ -90,11 +139,10 @@ std::vector<OptionSpec> NextItemLoss::Options(const std::vector<OptionSpec>& def
 }
 
 absl::StatusOr<NextItemLoss> NextItemLoss::Declare(Declaration& declaration,
-                                                   const FeatureSchema& schema,
                                                    const ModelOptions& options,
-                                                   const Settings& settings) {
+                                                   Settings settings) {
   NextItemLoss loss;
-  loss.settings_ = settings;
+  loss.settings_ = std::move(settings);
   const auto& kind = options.Get<std::string>("loss");
   if (kind != "softmax" && kind != "bce") return Refuse("loss", kind, "'softmax' or 'bce'");
   loss.softmax_ = kind == "softmax";
@@ -116,18 +164,16 @@ absl::StatusOr<NextItemLoss> NextItemLoss::Declare(Declaration& declaration,
   loss.scope_ = scope == "batch"    ? Scope::kBatch
                 : scope == "sample" ? Scope::kSample
                                     : Scope::kPosition;
-  const int spec = schema.SparseFeatures()[static_cast<size_t>(settings.history)];
-  loss.last_ = schema.features[static_cast<size_t>(spec)].last;
   loss.count_ = options.Get<int64_t>("negatives");
-  const int64_t drawn = loss.count_ * (loss.scope_ == Scope::kPosition ? loss.last_ : 1);
+  const int64_t drawn = loss.count_ * (loss.scope_ == Scope::kPosition ? loss.settings_.features.last : 1);
   if (loss.count_ < 1 || loss.count_ > kNegativesMax || drawn > kNegativesMax) {
     return Refuse("negatives", absl::StrCat(loss.count_), "at least 1 and 2^20 a draw at most");
   }
   const int64_t num_items = options.Get<int64_t>("num_items");
   if (num_items < 0) return Refuse("num_items", absl::StrCat(num_items), "at least 0");
   NegativesDecl negatives;
-  negatives.feature = settings.item;
-  negatives.table = settings.table;
+  negatives.feature = loss.settings_.features.item;
+  negatives.table = loss.settings_.table.index;
   negatives.count = drawn;
   negatives.scope = loss.scope_ == Scope::kBatch ? NegativeScope::kBatch : NegativeScope::kSample;
   negatives.sampler =
@@ -145,7 +191,7 @@ size_t NextItemLoss::PlaceOf(size_t event, int64_t j, const std::vector<int32_t>
   const auto count = static_cast<size_t>(count_);
   if (scope_ == Scope::kSample) return sample * count + place;
   const size_t position = event - static_cast<size_t>(offsets[sample]);
-  return (sample * static_cast<size_t>(last_) + position) * count + place;
+  return (sample * static_cast<size_t>(settings_.features.last) + position) * count + place;
 }
 
 // [events, count_]: the states' products with their drawn items' rows.
@@ -204,9 +250,7 @@ Var NextItemLoss::Softmax(ForwardInput& input, const Var& positive, const Var& s
   }
   const Var logits = SampledSoftmaxLogits(positive, scores, candidates, temperature_);
   std::vector<int32_t> targets;
-  for (size_t e = 0; e < next.ids.size(); ++e) {
-    targets.push_back(next.in_history[e] < 0 && next.in_target[e] < 0 ? -1 : 0);
-  }
+  for (int32_t row : next.rows) targets.push_back(row < 0 ? -1 : 0);
   return SoftmaxCrossEntropy(logits, targets, Constant(input.tape(), next.weights));
 }
 
@@ -220,7 +264,7 @@ Var NextItemLoss::Bce(ForwardInput& input, const Var& positive, const Var& score
   for (size_t e = 0; e < next.ids.size(); ++e) {
     if (e == 0 || next.sample[e] != next.sample[e - 1]) {
       own.clear();
-      for (int feature : {settings_.history, settings_.item}) {
+      for (int feature : {settings_.features.history, settings_.features.item}) {
         const auto ids = batch.IdsOf(feature, next.sample[e]);
         own.insert(ids.begin(), ids.end());
       }

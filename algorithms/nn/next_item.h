@@ -28,6 +28,23 @@
 
 namespace pagoda::nn {
 
+// The features that options `history` and `item` name.
+struct HistoryAndItem {
+  int history = -1;  // Positions in Batch::sparse.
+  int item = -1;
+  std::string table;  // Of both.
+  int64_t last = 0;   // Events of a history at most.
+};
+std::vector<OptionSpec> HistoryAndItemOptions();
+//   INVALID_ARGUMENT  no such feature, a history that is no sequence or an item that is one, or
+//                     another table (named)
+absl::StatusOr<HistoryAndItem> FindHistoryAndItem(const FeatureSchema& schema,
+                                                  const ModelOptions& options);
+// The sequence feature of this name.
+//   INVALID_ARGUMENT  there is none, or it is no sequence; `option` named it
+absl::StatusOr<int> FindSequence(const FeatureSchema& schema, const std::string& option,
+                                 const std::string& name);
+
 // The events of every sample, also of histories that are kept once per join row.
 struct Events {
   Var values;                    // [events, dim]
@@ -37,16 +54,15 @@ Events LookupEvents(ForwardInput& input, LookupHandle lookup);
 
 // What comes next, on the host.
 struct NextItems {
-  // Per event: the event of the history, or the sample whose item, follows it; -1: not so.
-  std::vector<int32_t> in_history, in_target;
+  // Per event: the row that follows it, of all events and then the samples' items; -1: none.
+  std::vector<int32_t> rows;
   std::vector<FeatureId> ids;   // Per event: what follows; 0 where nothing does.
   std::vector<float> weights;   // Per event: the sample's weight, 0 where nothing follows.
   std::vector<int32_t> sample;  // Per event.
-  std::vector<int32_t> last;    // Per sample: its last event; -1 without any.
   double count = 0.0;           // Sum of weights.
 
-  // Rows [events, dim] of what follows: events [events, dim], targets [batch, dim].
-  Var Select(const Var& events, const Var& targets) const;
+  // events [events, dim], items [batch, dim] -> what follows each event, [events, dim].
+  Var Select(const Var& events, const Var& items) const;
 };
 // `history`, `item`: positions in Batch::sparse.
 //   INVALID_ARGUMENT  a sample has more than one item
@@ -57,18 +73,16 @@ absl::StatusOr<NextItems> FindNextItems(const FeatureSchema& schema, const Batch
 class NextItemLoss {
  public:
   struct Settings {
-    int history = -1;  // Positions in Batch::sparse; rows of both are in `table`.
-    int item = -1;
-    int table = -1;
+    HistoryAndItem features;
+    TableHandle table;  // Of their rows.
     bool cosine = false;
   };
   // loss, negatives, negatives_scope, sampler, log_q, temperature, num_items; `defaults` has
   // some of them.
   static std::vector<OptionSpec> Options(const std::vector<OptionSpec>& defaults);
   //   INVALID_ARGUMENT  an option is out of range, or log_q with bce (named)
-  static absl::StatusOr<NextItemLoss> Declare(Declaration& declaration, const FeatureSchema& schema,
-                                              const ModelOptions& options,
-                                              const Settings& settings);
+  static absl::StatusOr<NextItemLoss> Declare(Declaration& declaration, const ModelOptions& options,
+                                              Settings settings);
   // states, following [events, d]; offsets [batch + 1]. REQUIRES: a training step.
   LossTerm Apply(ForwardInput& input, const Var& states, const Var& following,
                  const std::vector<int32_t>& offsets, const NextItems& next) const;
@@ -93,7 +107,6 @@ class NextItemLoss {
   Scope scope_ = Scope::kBatch;
   float temperature_ = 1.0f;
   int64_t count_ = 0;  // Per event.
-  int64_t last_ = 0;   // Events of a history at most.
 };
 
 }  // namespace pagoda::nn

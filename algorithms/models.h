@@ -15,5 +15,7 @@ ModelInfo DlrmModelInfo();
 ModelInfo DcnModelInfo();
 ModelInfo DcnV2ModelInfo();
 ModelInfo TwoTowerModelInfo();
+ModelInfo UsdModelInfo();
+ModelInfo MsNetModelInfo();
 
 }  // namespace pagoda

@@ -23,6 +23,35 @@ struct Product {
   __device__ float operator()(const float (&x)[2]) const { return x[0] * x[1]; }
 };
 
+struct Quotient {
+  float alpha;
+  __device__ float operator()(const float (&x)[2]) const { return alpha * x[0] / x[1]; }
+};
+struct Exponential {
+  __device__ float operator()(const float (&x)[1]) const { return expf(x[0]); }
+};
+struct Logarithm {
+  __device__ float operator()(const float (&x)[1]) const { return logf(x[0]); }
+};
+struct AffineOf {
+  float scale, shift;
+  __device__ float operator()(const float (&x)[1]) const { return scale * x[0] + shift; }
+};
+struct Clipped {
+  float low, high;
+  __device__ float operator()(const float (&x)[1]) const {
+    const float raised = x[0] < low ? low : x[0];
+    return raised > high ? high : raised;
+  }
+};
+// x[0], the input of Clipped; x[1], the slope of its output.
+struct ClippedSlope {
+  float low, high;
+  __device__ float operator()(const float (&x)[2]) const {
+    return x[0] >= low && x[0] <= high ? x[1] : 0.0f;
+  }
+};
+
 // out[i] = beta * out[i] + alpha, or alpha * *factor where there is one.
 template <int kPack>
 __global__ void __launch_bounds__(kGpuThreads)
@@ -145,6 +174,32 @@ absl::Status MultiplyGpu(Context& ctx, const Tensor& a, const Tensor& b, const T
 absl::Status MultiplyAddGpu(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
   return MapOnGpu<2>(ctx, "MultiplyAdd", {a.data<float>(), b.data<float>()}, a.size(), 1.0f,
                      out.data<float>(), Product());
+}
+
+absl::Status DivideGpu(Context& ctx, float alpha, const Tensor& a, const Tensor& b, float beta,
+                       const Tensor& out) {
+  return MapOnGpu<2>(ctx, "Divide", {a.data<float>(), b.data<float>()}, a.size(), beta,
+                     out.data<float>(), Quotient{alpha});
+}
+absl::Status ExpGpu(Context& ctx, const Tensor& x, const Tensor& out) {
+  return MapOnGpu<1>(ctx, "Exp", {x.data<float>()}, x.size(), 0.0f, out.data<float>(),
+                     Exponential());
+}
+absl::Status LogGpu(Context& ctx, const Tensor& x, const Tensor& out) {
+  return MapOnGpu<1>(ctx, "Log", {x.data<float>()}, x.size(), 0.0f, out.data<float>(), Logarithm());
+}
+absl::Status AffineGpu(Context& ctx, float scale, const Tensor& x, float shift, const Tensor& out) {
+  return MapOnGpu<1>(ctx, "Affine", {x.data<float>()}, x.size(), 0.0f, out.data<float>(),
+                     AffineOf{scale, shift});
+}
+absl::Status ClipGpu(Context& ctx, const Tensor& x, float low, float high, const Tensor& out) {
+  return MapOnGpu<1>(ctx, "Clip", {x.data<float>()}, x.size(), 0.0f, out.data<float>(),
+                     Clipped{low, high});
+}
+absl::Status ClipBackwardGpu(Context& ctx, const Tensor& x, float low, float high, const Tensor& dy,
+                             float beta, const Tensor& dx) {
+  return MapOnGpu<2>(ctx, "ClipBackward", {x.data<float>(), dy.data<float>()}, x.size(), beta,
+                     dx.data<float>(), ClippedSlope{low, high});
 }
 
 absl::Status FillGpu(Context& ctx, float value, const Tensor& out) {

@@ -16,6 +16,19 @@ absl::Status Add(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& o
 absl::Status Multiply(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
 // out += a * b.
 absl::Status MultiplyAdd(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
+// out = beta * out + alpha * a / b.
+absl::Status Divide(Context& ctx, float alpha, const Tensor& a, const Tensor& b, float beta,
+                    const Tensor& out);
+// out = e^x, ln x (NaN below 0, -inf at 0), scale * x + shift.
+absl::Status Exp(Context& ctx, const Tensor& x, const Tensor& out);
+absl::Status Log(Context& ctx, const Tensor& x, const Tensor& out);
+absl::Status Affine(Context& ctx, float scale, const Tensor& x, float shift, const Tensor& out);
+// out = the nearest to x within [low, high]; NaN stays NaN.
+//    INVALID_ARGUMENT  low > high, or either is NaN
+absl::Status Clip(Context& ctx, const Tensor& x, float low, float high, const Tensor& out);
+// dx = beta * dx + dy where low <= x <= high, and + 0 elsewhere.
+absl::Status ClipBackward(Context& ctx, const Tensor& x, float low, float high, const Tensor& dy,
+                          float beta, const Tensor& dx);
 // out = value everywhere.
 absl::Status Fill(Context& ctx, float value, const Tensor& out);
 

@@ -1,6 +1,7 @@
 // Every loop here is bound by memory: 4 bytes per operand and element.
 #include "kernels/elementwise.h"
 
+#include <cmath>
 #include <vector>
 
 #include "kernels/check.h"
@@ -18,6 +19,8 @@ struct Operands {
   const float* b = nullptr;
   float alpha = 0.0f;
   float beta = 0.0f;
+  float low = 0.0f;
+  float high = 0.0f;
   int64_t d = 0;  // Columns of a row; `begin` and `end` are then rows.
   float* out = nullptr;
 };
@@ -57,6 +60,61 @@ PAGODA_INLINE void MultiplyAddRange(const Operands& o, int64_t begin, int64_t en
   for (int64_t i = begin; i < end; ++i) o.out[i] += o.a[i] * o.b[i];
 }
 PAGODA_VECTOR_VERSIONS(MultiplyAddRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void DivideRange(const Operands& o, int64_t begin, int64_t end) {
+  if (o.beta == 0.0f) {
+    PAGODA_IVDEP
+    for (int64_t i = begin; i < end; ++i) o.out[i] = o.alpha * o.a[i] / o.b[i];
+  } else {
+    PAGODA_IVDEP
+    for (int64_t i = begin; i < end; ++i) {
+      o.out[i] = o.beta * o.out[i] + o.alpha * o.a[i] / o.b[i];
+    }
+  }
+}
+PAGODA_VECTOR_VERSIONS(DivideRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void ExpRange(const Operands& o, int64_t begin, int64_t end) {
+  PAGODA_IVDEP
+  for (int64_t i = begin; i < end; ++i) o.out[i] = VectorExp(o.a[i]);
+}
+PAGODA_VECTOR_VERSIONS(ExpRange, Operands)
+
+// Not vectorised: a call for each element.
+void LogRange(const Operands& o, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) o.out[i] = std::log(o.a[i]);
+}
+
+// out = alpha * a + beta.
+template <int kLanes>
+PAGODA_INLINE void AffineRange(const Operands& o, int64_t begin, int64_t end) {
+  PAGODA_IVDEP
+  for (int64_t i = begin; i < end; ++i) o.out[i] = o.alpha * o.a[i] + o.beta;
+}
+PAGODA_VECTOR_VERSIONS(AffineRange, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void ClipRange(const Operands& o, int64_t begin, int64_t end) {
+  PAGODA_IVDEP
+  for (int64_t i = begin; i < end; ++i) {
+    const float raised = o.a[i] < o.low ? o.low : o.a[i];
+    o.out[i] = raised > o.high ? o.high : raised;
+  }
+}
+PAGODA_VECTOR_VERSIONS(ClipRange, Operands)
+
+// a is the input of Clip, b the slope of its output.
+template <int kLanes>
+PAGODA_INLINE void ClipSlopeRange(const Operands& o, int64_t begin, int64_t end) {
+  PAGODA_IVDEP
+  for (int64_t i = begin; i < end; ++i) {
+    const float slope = o.a[i] >= o.low && o.a[i] <= o.high ? o.b[i] : 0.0f;
+    o.out[i] = o.beta == 0.0f ? slope : o.beta * o.out[i] + slope;
+  }
+}
+PAGODA_VECTOR_VERSIONS(ClipSlopeRange, Operands)
 
 // out = beta * out + alpha.
 template <int kLanes>
@@ -158,6 +216,17 @@ absl::Status Binary(Context& ctx, const char* op, Loop loop, [[maybe_unused]] Bi
       ctx, loop, {.a = a.data<float>(), .b = b.data<float>(), .out = out.data<float>()}, a.size());
 }
 
+using UnaryOnGpu = absl::Status (*)(Context&, const Tensor&, const Tensor&);
+
+absl::Status Unary(Context& ctx, const char* op, Loop loop, [[maybe_unused]] UnaryOnGpu on_gpu,
+                   const Tensor& x, const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, op);
+  if (!check.Present("x", x).Has("out", out, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, on_gpu(ctx, x, out));
+  return RunElements(ctx, loop, {.a = x.data<float>(), .out = out.data<float>()}, x.size());
+}
+
 }  // namespace
 
 absl::Status AxpBy(Context& ctx, float alpha, const Tensor& x, float beta, const Tensor& out) {
@@ -181,6 +250,68 @@ absl::Status Multiply(Context& ctx, const Tensor& a, const Tensor& b, const Tens
 absl::Status MultiplyAdd(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out) {
   return Binary(ctx, "MultiplyAdd", RunMultiplyAddRange, PAGODA_GPU_TWIN(MultiplyAddGpu), a, b,
                 out);
+}
+
+absl::Status Divide(Context& ctx, float alpha, const Tensor& a, const Tensor& b, float beta,
+                    const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "Divide");
+  check.Present("a", a).Has("b", b, a.shape()).Has("out", out, a.shape());
+  if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, DivideGpu(ctx, alpha, a, b, beta, out));
+  return RunElements(ctx, RunDivideRange,
+                     {.a = a.data<float>(),
+                      .b = b.data<float>(),
+                      .alpha = alpha,
+                      .beta = beta,
+                      .out = out.data<float>()},
+                     a.size());
+}
+
+absl::Status Exp(Context& ctx, const Tensor& x, const Tensor& out) {
+  return Unary(ctx, "Exp", RunExpRange, PAGODA_GPU_TWIN(ExpGpu), x, out);
+}
+
+absl::Status Log(Context& ctx, const Tensor& x, const Tensor& out) {
+  return Unary(ctx, "Log", LogRange, PAGODA_GPU_TWIN(LogGpu), x, out);
+}
+
+absl::Status Affine(Context& ctx, float scale, const Tensor& x, float shift, const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "Affine");
+  if (!check.Present("x", x).Has("out", out, x.shape()).ok()) return check.status();
+  PAGODA_ON_GPU(ctx, AffineGpu(ctx, scale, x, shift, out));
+  return RunElements(
+      ctx, RunAffineRange,
+      {.a = x.data<float>(), .alpha = scale, .beta = shift, .out = out.data<float>()}, x.size());
+}
+
+absl::Status Clip(Context& ctx, const Tensor& x, float low, float high, const Tensor& out) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "Clip");
+  check.Present("x", x).Has("out", out, x.shape()).That(low <= high, "low must not be above high");
+  if (!check.ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ClipGpu(ctx, x, low, high, out));
+  return RunElements(ctx, RunClipRange,
+                     {.a = x.data<float>(), .low = low, .high = high, .out = out.data<float>()},
+                     x.size());
+}
+
+absl::Status ClipBackward(Context& ctx, const Tensor& x, float low, float high, const Tensor& dy,
+                          float beta, const Tensor& dx) {
+  KernelScope scope(ctx);
+  ArgumentCheck check(ctx, "ClipBackward");
+  check.Present("x", x).Has("dy", dy, x.shape()).Has("dx", dx, x.shape());
+  if (!check.That(low <= high, "low must not be above high").ok()) return check.status();
+  PAGODA_ON_GPU(ctx, ClipBackwardGpu(ctx, x, low, high, dy, beta, dx));
+  return RunElements(ctx, RunClipSlopeRange,
+                     {.a = x.data<float>(),
+                      .b = dy.data<float>(),
+                      .beta = beta,
+                      .low = low,
+                      .high = high,
+                      .out = dx.data<float>()},
+                     x.size());
 }
 
 absl::Status Fill(Context& ctx, float value, const Tensor& out) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "algorithms/nn/tape.h"
+#include "base/ids.h"
 #include "base/random.h"
 #include "kernels/activation.h"
 #include "kernels/batch_norm.h"
@@ -28,6 +29,12 @@ Var Subtract(const Var& a, const Var& b);
 Var Multiply(const Var& a, const Var& b);
 Var Scale(const Var& x, float alpha);
 Var Square(const Var& x);
+Var Divide(const Var& a, const Var& b);
+Var Exp(const Var& x);
+Var Log(const Var& x);                               // natural
+Var Affine(const Var& x, float scale, float shift);  // scale * x + shift
+// The nearest to x within [low, high]. Gradient where low <= x <= high alone.
+Var Clip(const Var& x, float low, float high);
 // x [n, d] + v [d] in every row; x [n, d] * s [n] in every column.
 Var AddRowVector(const Var& x, const Var& v);
 Var ScaleRows(const Var& x, const Var& s);
@@ -61,8 +68,11 @@ Var Flatten(const Var& x);                                   // [n, ...] -> [n, 
 Var Concat(const std::vector<Var>& parts);                   // [n, d_i] -> [n, sum d_i]
 Var SliceColumns(const Var& x, int64_t begin, int64_t end);  // [n, d] -> [n, end - begin]
 Var SliceRows(const Var& x, int64_t begin, int64_t end);     // [n, ...] -> [end - begin, ...]
-Var BroadcastRow(const Var& v, int64_t num_rows);            // [d] -> [num_rows, d]
-Var SwapAxes(const Var& x);                                  // [a, b, c, d] -> [a, c, b, d]
+// y[i] = x[rows[i]], or zeros where rows[i] is -1; rows (host) may repeat. x [n, ...] -> [rows,
+// ...]. An element's gradient is the sum over its row's uses, in the order of `rows`.
+Var SelectRows(const Var& x, const std::vector<int32_t>& rows);
+Var BroadcastRow(const Var& v, int64_t num_rows);  // [d] -> [num_rows, d]
+Var SwapAxes(const Var& x);                        // [a, b, c, d] -> [a, c, b, d]
 // Sequences as a block and back (kernels/pad_sequences.h); offsets [n + 1] on the host.
 Var PadSequences(const Var& ragged, const std::vector<int32_t>& offsets, int64_t length);
 Var UnpadSequences(const Var& padded, const std::vector<int32_t>& offsets);
@@ -86,6 +96,21 @@ Var DotInteraction(const Var& x);  // [n, f, d] -> [n, f (f - 1) / 2]
 Var Fm(const Var& x);              // [n, f, d] -> [n]
 Var CrossV1(const Var& x0, const Var& x, const Var& w, const Var& b);  // -> [n, d]
 Var CrossV2(const Var& x0, const Var& u, const Var& x);                // -> [n, d]
+
+// Averages of x [n, d] over windows of columns that begin every `stride` columns (kernels/
+// average_pool.h) -> [n, (d - window) / stride + 1].
+struct PoolWindow {
+  int64_t window = 1;
+  int64_t stride = 1;
+};
+Var AveragePool(const Var& x, const PoolWindow& pool);
+inline Var AveragePool(const Var& x, int64_t window, int64_t stride) {
+  return AveragePool(x, PoolWindow{window, stride});
+}
+// USM's signed sums and products of the fields of every combination of `order` (2 to 4) of the f
+// fields (kernels/field_combinations.h): x [n, f, d] -> [n, (order + 1) * combinations, d], the
+// sums first, the products last.
+Var CombineFields(const Var& x, int order);
 
 // ---- Rows of tables and sequences (ops_embedding.cc). ----
 // Rows [first_row, first_row + num_rows) of `rows` [*, dim]: what an index counts.
@@ -113,6 +138,20 @@ Var SoftmaxCrossEntropy(const Var& x, const std::vector<int32_t>& targets, const
 // items [n]: equal numbers mark the same item; log_q [n] (optional, no gradient).
 Var InBatchLogits(const Var& scores, const std::vector<int32_t>& items, const Var& log_q,
                   float temperature);
+// Sampled softmax logits (kernels/sampled_softmax_logits.h): the sample's own item in column 0,
+// candidates behind it, for SoftmaxCrossEntropy with targets 0.
+//    positives [n], negatives [n, m] -> [n, 1 + m]
+// The candidates are the same for all samples, or each sample has its own m of them.
+struct SampledCandidates {
+  std::vector<FeatureId> positive_ids;  // [n]
+  std::vector<FeatureId> negative_ids;  // [m] or [n * m]
+  // log of each item's sampling probability, taken off after the division by the temperature;
+  // empty: zeros.
+  std::vector<float> positive_log_q;  // [n]
+  std::vector<float> negative_log_q;  // [m] or [n * m], as the ids
+};
+Var SampledSoftmaxLogits(const Var& positives, const Var& negatives,
+                         const SampledCandidates& candidates, float temperature);
 // log of how often the items of `buckets` are in a batch (kernels/item_frequency.h),
 // counting this batch when `update`; no gradient. -> [n]
 struct ItemFrequencyOptions {

@@ -84,6 +84,64 @@ Var Square(const Var& x) {
   return Multiply(x, x);
 }
 
+Var Divide(const Var& a, const Var& b) {
+  return RunOp("Divide", {a, b}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(a.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::Divide(tape.ctx(), 1.0f, a.value(), b.value(), 0.0f, y));
+    return tape.Node(y, {a, b}, [a, b, y](const Tensor& dy) -> absl::Status {
+      Context& ctx = a.tape().ctx();
+      PAGODA_RETURN_IF_ERROR(AddGradient(a, [&](const Tensor& da, float beta) {
+        return pagoda::Divide(ctx, 1.0f, dy, b.value(), beta, da);
+      }));
+      return AddGradient(b, [&](const Tensor& db, float beta) -> absl::Status {
+        PAGODA_ASSIGN_OR_RETURN(const Tensor product, ctx.Empty(y.shape()));
+        PAGODA_RETURN_IF_ERROR(pagoda::Multiply(ctx, dy, y, product));
+        return pagoda::Divide(ctx, -1.0f, product, b.value(), beta, db);
+      });
+    });
+  });
+}
+
+Var Exp(const Var& x) {
+  return RunOp("Exp", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::Exp(tape.ctx(), x.value(), y));
+    return tape.Node(y, {x}, [x, y](const Tensor& dy) { return PassProduct(x, y, dy); });
+  });
+}
+
+Var Log(const Var& x) {
+  return RunOp("Log", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::Log(tape.ctx(), x.value(), y));
+    return tape.Node(y, {x}, [x](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return pagoda::Divide(x.tape().ctx(), 1.0f, dy, x.value(), beta, dx);
+      });
+    });
+  });
+}
+
+Var Affine(const Var& x, float scale, float shift) {
+  return RunOp("Affine", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::Affine(tape.ctx(), scale, x.value(), shift, y));
+    return tape.Node(y, {x}, [x, scale](const Tensor& dy) { return PassGradient(x, scale, dy); });
+  });
+}
+
+Var Clip(const Var& x, float low, float high) {
+  return RunOp("Clip", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::Clip(tape.ctx(), x.value(), low, high, y));
+    return tape.Node(y, {x}, [x, low, high](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return ClipBackward(x.tape().ctx(), x.value(), low, high, dy, beta, dx);
+      });
+    });
+  });
+}
+
 Var AddRowVector(const Var& x, const Var& v) {
   return RunOp("AddRowVector", {x, v}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));

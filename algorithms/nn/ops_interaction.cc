@@ -1,7 +1,9 @@
 #include "algorithms/nn/op_node.h"
 #include "algorithms/nn/ops.h"
+#include "kernels/average_pool.h"
 #include "kernels/cross_layer.h"
 #include "kernels/dot_interaction.h"
+#include "kernels/field_combinations.h"
 #include "kernels/fm.h"
 
 namespace pagoda::nn {
@@ -41,6 +43,49 @@ Var Fm(const Var& x) {
     return tape.Node(y, {x}, [x](const Tensor& dy) {
       return AddGradient(x, [&](const Tensor& dx, float beta) {
         return FmBackward(x.tape().ctx(), x.value(), dy, beta, dx);
+      });
+    });
+  });
+}
+
+Var AveragePool(const Var& x, const PoolWindow& pool) {
+  return RunOp("AveragePool", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    const AveragePoolArgs args = {.window = pool.window,
+                                  .stride = std::max<int64_t>(pool.stride, 1)};
+    if (pool.window < 1 || pool.stride < 1 || pool.window > x.shape()[1]) {
+      return absl::InvalidArgumentError(absl::StrCat("a window of ", pool.window, " with stride ",
+                                                     pool.stride, " does not fit ",
+                                                     ShapeString(x.shape())));
+    }
+    PAGODA_ASSIGN_OR_RETURN(Tensor y,
+                            tape.ctx().Empty({x.shape()[0], NumPoolWindows(x.shape()[1], args)}));
+    PAGODA_RETURN_IF_ERROR(AveragePoolForward(tape.ctx(), x.value(), args, y));
+    return tape.Node(y, {x}, [x, args](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return AveragePoolBackward(x.tape().ctx(), dy, args, beta, dx);
+      });
+    });
+  });
+}
+
+Var CombineFields(const Var& x, int order) {
+  return RunOp("CombineFields", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 3));
+    if (order < kLeastFieldOrder || order > kMostFieldOrder || order > x.shape()[1]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("order ", order, " is not within [2, 4] and the ", x.shape()[1], " fields"));
+    }
+    const std::vector<int32_t> fields = FieldCombinations(static_cast<int>(x.shape()[1]), order);
+    const int64_t m = static_cast<int64_t>(fields.size()) / order;
+    PAGODA_ASSIGN_OR_RETURN(const Tensor combinations,
+                            tape.ctx().Upload<int32_t>(fields, {m, order}));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y,
+                            tape.ctx().Empty({x.shape()[0], (order + 1) * m, x.shape()[2]}));
+    PAGODA_RETURN_IF_ERROR(FieldCombinationsForward(tape.ctx(), x.value(), combinations, y));
+    return tape.Node(y, {x}, [x, combinations](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return FieldCombinationsBackward(x.tape().ctx(), x.value(), combinations, dy, beta, dx);
       });
     });
   });

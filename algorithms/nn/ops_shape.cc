@@ -4,6 +4,7 @@
 #include "algorithms/nn/ops.h"
 #include "kernels/concat.h"
 #include "kernels/elementwise.h"
+#include "kernels/embedding_bag.h"
 #include "kernels/pad_sequences.h"
 #include "kernels/swap_axes.h"
 
@@ -38,6 +39,43 @@ absl::StatusOr<int64_t> ConcatWidth(const std::vector<Var>& parts) {
     width += part.shape()[1];
   }
   return width;
+}
+
+// A sample of one feature for each of `rows`, without an id where the row is -1: a pooled sum of
+// one row or none. The transpose lists each row's uses in the order of `rows`.
+absl::StatusOr<EmbeddingBagIndex> IndexOfRows(Context& ctx, const std::vector<int32_t>& rows,
+                                              int64_t num_rows) {
+  std::vector<int32_t> inverse, offsets = {0}, uses;
+  std::vector<int32_t> use_offsets(static_cast<size_t>(num_rows) + 1, 0);
+  for (const int32_t row : rows) {
+    if (row < -1 || row >= num_rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", row, " is neither -1 nor one of ", num_rows));
+    }
+    if (row >= 0) inverse.push_back(row);
+    if (row >= 0) ++use_offsets[static_cast<size_t>(row) + 1];
+    offsets.push_back(static_cast<int32_t>(inverse.size()));
+  }
+  for (size_t r = 1; r < use_offsets.size(); ++r) use_offsets[r] += use_offsets[r - 1];
+  uses.resize(inverse.size());
+  std::vector<int32_t> next = use_offsets;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0) continue;
+    uses[static_cast<size_t>(next[static_cast<size_t>(rows[i])]++)] = static_cast<int32_t>(i);
+  }
+  const auto upload = [&ctx](const std::vector<int32_t>& values) {
+    return ctx.Upload<int32_t>(values, {static_cast<int64_t>(values.size())});
+  };
+  EmbeddingBagIndex index;
+  index.batch = static_cast<int64_t>(rows.size());
+  index.num_features = 1;
+  PAGODA_ASSIGN_OR_RETURN(index.inverse, upload(inverse));
+  PAGODA_ASSIGN_OR_RETURN(index.offsets, upload(offsets));
+  PAGODA_ASSIGN_OR_RETURN(index.columns, upload({0}));
+  PAGODA_ASSIGN_OR_RETURN(index.pooling, upload({0}));
+  PAGODA_ASSIGN_OR_RETURN(index.occurrence_offsets, upload(use_offsets));
+  PAGODA_ASSIGN_OR_RETURN(index.occurrence_segments, upload(uses));
+  return index;
 }
 
 }  // namespace
@@ -120,6 +158,27 @@ Var SliceRows(const Var& x, int64_t begin, int64_t end) {
                        PAGODA_ASSIGN_OR_RETURN(const Tensor dx, x.tape().GradOf(x));
                        return AddInto(x.tape().ctx(), dy, dx.Rows(begin, end));
                      });
+  });
+}
+
+Var SelectRows(const Var& x, const std::vector<int32_t>& rows) {
+  return RunOp("SelectRows", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    if (x.shape().empty()) return CheckRank(x, 1);
+    const int64_t num_rows = x.shape()[0], num_selected = static_cast<int64_t>(rows.size());
+    Shape shape = x.shape();
+    shape[0] = num_selected;
+    int64_t width = 1;
+    for (size_t axis = 1; axis < shape.size(); ++axis) width *= shape[axis];
+    PAGODA_ASSIGN_OR_RETURN(const EmbeddingBagIndex index, IndexOfRows(tape.ctx(), rows, num_rows));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(shape));
+    PAGODA_RETURN_IF_ERROR(EmbeddingBagForward(tape.ctx(), x.value().Reshape({num_rows, width}),
+                                               index, y.Reshape({num_selected, 1, width})));
+    return tape.Node(y, {x}, [x, index, num_rows, num_selected, width](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return EmbeddingBagBackward(x.tape().ctx(), dy.Reshape({num_selected, 1, width}), index,
+                                    beta, dx.Reshape({num_rows, width}));
+      });
+    });
   });
 }
 

@@ -75,6 +75,94 @@ TEST_CASE("AxpBy blends, and reads out only when beta is not 0") {
   }
 }
 
+TEST_CASE("Divide divides and blends, and reads out only when beta is not 0") {
+  for (const float beta : {0.0f, 1.0f, 0.5f}) {
+    for (int64_t n : kSizes) {
+      CAPTURE(beta, n);
+      const std::vector<float> a = RandomFloats(1, n), old = RandomFloats(3, n);
+      std::vector<float> b = RandomFloats(2, n);
+      for (float& value : b) value += value < 0.0f ? -0.5f : 0.5f;
+      const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+        const Tensor out = beta == 0 ? *device.ctx->Empty({n}) : device.Upload(old, {n});
+        REQUIRE(Divide(*device.ctx, -2.0f, device.Upload(a, {n}), device.Upload(b, {n}), beta, out)
+                    .ok());
+        return device.Download(out);
+      });
+      std::vector<Exact> want(a.size());
+      for (size_t i = 0; i < a.size(); ++i) {
+        want[i].Add(-2.0 * double{a[i]} / double{b[i]});
+        want[i].Add(double{beta} * double{old[i]});
+      }
+      RequireNear(got, want);
+    }
+  }
+}
+
+TEST_CASE("Exp, Log and Affine follow their formulas, in place too") {
+  for (int64_t n : kSizes) {
+    CAPTURE(n);
+    std::vector<float> x = RandomFloats(1, n);
+    for (float& value : x) value = 5.0f * (value + 1.1f);
+    const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+      const Tensor in = device.Upload(x, {n}), out = *device.ctx->Empty({n});
+      REQUIRE(Log(*device.ctx, in, out).ok());
+      std::vector<float> all = device.Download(out);
+      REQUIRE(Affine(*device.ctx, -3.0f, in, 0.5f, out).ok());
+      Append(&all, device.Download(out));
+      REQUIRE(Exp(*device.ctx, in, in).ok());
+      Append(&all, device.Download(in));
+      return all;
+    });
+    Doubles want;
+    for (float value : x) want.push_back(std::log(double{value}));
+    for (float value : x) want.push_back(-3.0 * double{value} + 0.5);
+    for (float value : x) want.push_back(std::exp(double{value}));
+    const size_t size = x.size();
+    RequireWithin(got, want, [&](size_t i) {
+      const double magnitude = i / std::max<size_t>(size, 1) == 1 ? 34.0 : std::fabs(want[i]);
+      return 8.0 * kUnitRoundoff * magnitude + 1e-9;
+    });
+  }
+  TestDevice device;
+  const Tensor ends = device.Upload<float>({0.0f, -1.0f}, {2});
+  REQUIRE(Log(*device.ctx, ends, ends).ok());
+  REQUIRE(device.Download(ends)[0] == -std::numeric_limits<float>::infinity());
+  REQUIRE(std::isnan(device.Download(ends)[1]));
+}
+
+TEST_CASE("Clip keeps what is inside and passes its slope, ends included") {
+  for (const float beta : {0.0f, 1.0f, 0.5f}) {
+    for (int64_t n : kSizes) {
+      CAPTURE(beta, n);
+      std::vector<float> x = RandomFloats(1, n);
+      if (n > 16) x[3] = -0.25f;
+      if (n > 16) x[16] = 0.5f;
+      const std::vector<float> dy = RandomFloats(2, n), old = RandomFloats(3, n);
+      const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+        const Tensor in = device.Upload(x, {n}), out = *device.ctx->Empty({n});
+        REQUIRE(Clip(*device.ctx, in, -0.25f, 0.5f, out).ok());
+        const Tensor dx = beta == 0 ? *device.ctx->Empty({n}) : device.Upload(old, {n});
+        REQUIRE(ClipBackward(*device.ctx, in, -0.25f, 0.5f, device.Upload(dy, {n}), beta, dx).ok());
+        std::vector<float> all = device.Download(out);
+        Append(&all, device.Download(dx));
+        return all;
+      });
+      std::vector<Exact> want(got.size());
+      for (size_t i = 0; i < x.size(); ++i) {
+        want[i].Add(std::min(std::max(double{x[i]}, -0.25), 0.5));
+        const bool inside = x[i] >= -0.25f && x[i] <= 0.5f;
+        want[x.size() + i].Add(inside ? double{dy[i]} : 0.0);
+        want[x.size() + i].Add(double{beta} * double{old[i]});
+      }
+      RequireNear(got, want);
+    }
+  }
+  TestDevice device;
+  const Tensor x = device.Upload<float>({std::numeric_limits<float>::quiet_NaN()}, {1});
+  REQUIRE(Clip(*device.ctx, x, 0.0f, 1.0f, x).ok());
+  REQUIRE(std::isnan(device.Download(x)[0]));
+}
+
 TEST_CASE("Fill and BroadcastScalar write everywhere") {
   for (int64_t n : kSizes) {
     CAPTURE(n);
@@ -191,6 +279,14 @@ TEST_CASE("Elementwise operators refuse operands that do not fit, and write noth
   RequireInvalid(DotRows(ctx, a, b, 0.0f, v), "DotRows: b");
   RequireInvalid(SumAll(ctx, a, v), "SumAll: out has shape [2], expected []");
   RequireInvalid(BroadcastScalar(ctx, 1.0f, v, 0.0f, out), "BroadcastScalar: s");
+  RequireInvalid(Divide(ctx, 1.0f, a, b, 0.0f, out), "Divide: b");
+  RequireInvalid(Exp(ctx, b, out), "Exp: out");
+  RequireInvalid(Log(ctx, Tensor(), out), "Log: x is absent");
+  RequireInvalid(Affine(ctx, 1.0f, b, 0.0f, out), "Affine: out");
+  RequireInvalid(Clip(ctx, b, 0.0f, 1.0f, out), "Clip: out");
+  RequireInvalid(Clip(ctx, a, 1.0f, 0.5f, out), "low must not be above high");
+  RequireInvalid(ClipBackward(ctx, a, 0.0f, 1.0f, b, 0.0f, out), "ClipBackward: dy");
+  RequireInvalid(ClipBackward(ctx, a, 1.0f, 0.0f, a, 0.0f, out), "low must not be above high");
   RequireInvalid(Fill(ctx, 1.0f, Tensor()), "Fill: out is absent");
   REQUIRE(device.Download(out) == std::vector<float>(6, 9.0f));
   REQUIRE(device.Download(v) == std::vector<float>{1, 2});

@@ -24,6 +24,36 @@ TEST_CASE("elementwise operations have the gradients of finite differences") {
   }
 }
 
+TEST_CASE("Divide, Exp, Log, Affine and Clip have the gradients of finite differences") {
+  for (const Shape& shape : kMatrices) {
+    // Away from 0, where a quotient and a logarithm have no end.
+    std::vector<float> above = RandomFloats(5, NumElements(shape));
+    for (float& value : above) value = 1.5f + 0.5f * value;
+    GradientCheck({shape, shape}, [](const Vars& x) { return nn::Divide(x[0], x[1]); })
+        .Set(1, above)
+        .Run();
+    GradientCheck({shape}, [](const Vars& x) { return nn::Divide(x[0], x[0]); })
+        .Set(0, above)
+        .Run();
+    GradientCheck({shape}, [](const Vars& x) { return nn::Log(x[0]); }).Set(0, above).Run();
+    GradientCheck({shape}, [](const Vars& x) { return nn::Exp(x[0]); }).Run();
+    GradientCheck({shape}, [](const Vars& x) { return nn::Affine(x[0], -1.5f, 0.25f); }).Run();
+    // Values at least 0.2 from the ends, for the differences' steps.
+    std::vector<float> around = RandomFloats(6, NumElements(shape));
+    for (float& value : around) value = value < 0.0f ? 0.2f + 0.3f * value : 0.8f + 0.3f * value;
+    GradientCheck({shape}, [](const Vars& x) { return nn::Clip(x[0], -2.0f, 0.5f); })
+        .Set(0, around)
+        .Run();
+  }
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var x = tape.Leaf(device.Upload<float>({-2, 0, 0.5f, 1, 3}, {5}), true);
+  const Var y = nn::Clip(x, 0.0f, 1.0f);
+  REQUIRE(ValueOf(device, y) == std::vector<float>{0, 0, 0.5f, 1, 1});
+  REQUIRE(tape.Backward({{nn::Sum(y), 1.0f}}).ok());
+  REQUIRE(device.Download(x.grad()) == std::vector<float>{0, 1, 1, 1, 0});
+}
+
 TEST_CASE("sums have the gradients of finite differences") {
   for (const Shape& shape : kMatrices) {
     GradientCheck({shape}, [](const Vars& x) { return nn::Sum(x[0]); }).Run();

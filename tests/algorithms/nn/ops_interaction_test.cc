@@ -5,6 +5,35 @@ namespace {
 
 using Vars = std::vector<Var>;
 
+TEST_CASE("AveragePool and CombineFields have the gradients of finite differences") {
+  using Operands = std::vector<Var>;
+  for (int64_t n : {0, 1, 3}) {
+    GradientCheck({{n, 7}}, [](const Operands& x) { return nn::AveragePool(x[0], 3, 2); }).Run();
+    for (int order : {2, 3, 4}) {
+      GradientCheck({{n, 4, 5}}, [order](const Operands& x) {
+        return nn::CombineFields(x[0], order);
+      }).Run();
+    }
+  }
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var x = tape.Leaf(device.Upload<float>({1, 2, 3, 4, 5, 6}, {1, 3, 2}), true);
+  // (0, 1), (0, 2), (1, 2): sums, differences, products.
+  REQUIRE(ValueOf(device, nn::CombineFields(x, 2)) ==
+          std::vector<float>{4, 6, 6, 8, 8, 10, -2, -2, -4, -4, -2, -2, 3, 8, 5, 12, 15, 24});
+  REQUIRE(ValueOf(device, nn::AveragePool(nn::Reshape(x, {1, 6}), 3, 2)) ==
+          std::vector<float>{2, 4});
+  for (int order : {1, 4, 5}) {
+    RequireOpRefused(
+        {{2, 3, 2}}, [order](const Operands& v) { return nn::CombineFields(v[0], order); },
+        "order");
+  }
+  RequireOpRefused(
+      {{2, 3}}, [](const Operands& v) { return nn::AveragePool(v[0], 4, 1); }, "window");
+  RequireOpRefused(
+      {{2, 3}}, [](const Operands& v) { return nn::AveragePool(v[0], 2, 0); }, "stride");
+}
+
 TEST_CASE("DotInteraction and Fm have the gradients of finite differences") {
   for (const Shape& shape : {Shape{1, 2, 1}, Shape{3, 4, 5}, Shape{0, 3, 2}, Shape{2, 1, 3}}) {
     GradientCheck({shape}, [](const Vars& x) { return nn::DotInteraction(x[0]); }).Run();

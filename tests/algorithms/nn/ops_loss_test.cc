@@ -48,6 +48,36 @@ TEST_CASE("SoftmaxCrossEntropy has its value and the gradients of differences") 
   REQUIRE(loss[1] == 0.0f);
 }
 
+TEST_CASE("SampledSoftmaxLogits' softmax has the right gradients, hits and corrections") {
+  nn::SampledCandidates shared = {{1, 2, 3}, {2, 5, 1, 9}, {-1, -2, -3}, {-1, -2, -3, -4}};
+  nn::SampledCandidates own = {{1, 2, 3}, {2, 5, 1, 2, 3, 3}, {}, {}};
+  const auto loss = [](const Vars& x, const nn::SampledCandidates& candidates) {
+    return nn::SoftmaxCrossEntropy(nn::SampledSoftmaxLogits(x[0], x[1], candidates, 0.5f),
+                                   {0, 0, 0}, Var());
+  };
+  GradientCheck({{3}, {3, 4}}, [&](const Vars& x) { return loss(x, shared); }).Run();
+  GradientCheck({{3}, {3, 2}}, [&](const Vars& x) { return loss(x, own); }).Run();
+  GradientCheck({{0}, {0, 4}}, [&](const Vars& x) {
+    return nn::SampledSoftmaxLogits(x[0], x[1], {{}, {2, 5, 1, 9}, {}, {}}, 0.5f);
+  }).Run();
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var positives = tape.Leaf(device.Upload<float>({1, 2, 3}, {3}), true);
+  const Var negatives = tape.Leaf(device.Upload<float>({4, 5, 6, 7, 8, 9}, {3, 2}), true);
+  const Var logits = nn::SampledSoftmaxLogits(positives, negatives, own, 0.5f);
+  REQUIRE(ValueOf(device, logits) == std::vector<float>{2, 8, 10, 4, 12, -2e6f, 6, -2e6f, -2e6f});
+  const auto refused = [](const nn::SampledCandidates& candidates, const std::string& word) {
+    RequireOpRefused(
+        {{3}, {3, 4}},
+        [&](const Vars& x) { return nn::SampledSoftmaxLogits(x[0], x[1], candidates, 0.5f); },
+        word);
+  };
+  refused({{1, 2}, {2, 5, 1, 9}, {}, {}}, "ids do not fit");
+  refused({{1, 2, 3}, {2, 5, 1}, {}, {}}, "ids do not fit");
+  refused({{1, 2, 3}, {2, 5, 1, 9}, {-1, -2, -3}, {}}, "log_q");
+  refused({{1, 2, 3}, {2, 5, 1, 9}, {-1, -2}, {-1, -2, -3, -4}}, "log_q");
+}
+
 TEST_CASE("InBatchLogits corrects, scales and masks, and its softmax has the right gradients") {
   const std::vector<int32_t> items = {0, 1, 0, 2};
   const std::vector<float> log_q = {-1, -2, -1, -3};

@@ -46,6 +46,32 @@ TEST_CASE("slices have the gradients of finite differences, overlapping ones too
   }).Run();
 }
 
+TEST_CASE("SelectRows copies rows, zeros where there is none, and sums the gradient in order") {
+  const std::vector<int32_t> rows = {2, -1, 0, 2, 2, -1, 3};
+  GradientCheck({{5, 3}}, [&](const Vars& x) { return nn::SelectRows(x[0], rows); }).Run();
+  GradientCheck({{4, 2, 3}}, [&](const Vars& x) { return nn::SelectRows(x[0], rows); }).Run();
+  GradientCheck({{4}}, [&](const Vars& x) { return nn::SelectRows(x[0], rows); }).Run();
+  GradientCheck({{3, 2}}, [](const Vars& x) { return nn::SelectRows(x[0], {}); }).Run();
+  GradientCheck({{0, 2}}, [](const Vars& x) { return nn::SelectRows(x[0], {-1, -1}); }).Run();
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var x = tape.Leaf(device.Upload<float>({1, 2, 3, 4, 5, 6}, {3, 2}), true);
+  const Var y = nn::SelectRows(x, {2, -1, 0});
+  REQUIRE(y.shape() == Shape{3, 2});
+  REQUIRE(ValueOf(device, y) == std::vector<float>{5, 6, 0, 0, 1, 2});
+  REQUIRE(
+      nn::SelectRows(tape.Leaf(device.Upload<float>({1, 2}, {1, 2, 1}), false), {0, 0}).shape() ==
+      Shape{2, 2, 1});
+  for (const int32_t row : {-2, 3}) {
+    RequireOpRefused(
+        {{3, 2}},
+        [row](const Vars& v) {
+          return nn::SelectRows(v[0], {0, row});
+        },
+        "SelectRows: row");
+  }
+}
+
 TEST_CASE("BroadcastRow repeats a row and sums its gradients") {
   for (int64_t n : {0, 1, 5}) {
     GradientCheck({{3}}, [n](const Vars& x) { return nn::BroadcastRow(x[0], n); }).Run();

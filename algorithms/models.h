@@ -18,5 +18,7 @@ ModelInfo TwoTowerModelInfo();
 ModelInfo DinModelInfo();
 ModelInfo SasRecModelInfo();
 ModelInfo GpsdModelInfo();
+ModelInfo UsdModelInfo();
+ModelInfo MsNetModelInfo();
 
 }  // namespace pagoda

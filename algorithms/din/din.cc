@@ -68,8 +68,8 @@ class AdaptiveMlp {
   // p x + alpha (1 - p) x, with p the share that is let through: a step for PReLU, smoothed by
   // the batch's distribution for Dice.
   Var Bend(ForwardInput& input, const Layer& layer, const Var& x) const {
-    const Var through = dice_ ? nn::Multiply(Share(input, layer, x), x)
-                              : nn::Activate(x, Activation::kRelu);
+    const Var through =
+        dice_ ? nn::Multiply(Share(input, layer, x), x) : nn::Activate(x, Activation::kRelu);
     const Var alpha = nn::BroadcastRow(input.Parameter(layer.alpha), input.batch_size());
     return nn::Add(through, nn::Multiply(alpha, nn::Subtract(x, through)));
   }
@@ -83,8 +83,7 @@ class AdaptiveMlp {
     const Var zeros = nn::Constant(input.tape(), std::vector<float>(width, 0.0f));
     const BatchNormState state{mean.value(), var.value(), input.Updates(layer.running_mean)};
     // The paper's epsilon.
-    return nn::Sigmoid(
-        nn::BatchNorm(x, ones, zeros, state, {.epsilon = 1e-8f}, input.training()));
+    return nn::Sigmoid(nn::BatchNorm(x, ones, zeros, state, {.epsilon = 1e-8f}, input.training()));
   }
 
   std::vector<Layer> layers_;
@@ -164,7 +163,7 @@ class Din : public Model {
     }
     for (size_t k = 0; k < targets.size(); ++k) {
       PAGODA_ASSIGN_OR_RETURN(const int sequence,
-                              nn::FindSequence(schema, "sequences", sequence_names_[k]));
+                              nn::FindHistory(schema, "sequences", sequence_names_[k]));
       const int target = schema.SparseIndex(targets[k]);
       if (target < 0 || Spec(schema, target).sequence()) {
         return absl::InvalidArgumentError(absl::StrCat("model option 'targets' names '", targets[k],
@@ -172,9 +171,10 @@ class Din : public Model {
       }
       const std::string& table = Spec(schema, target).table_name();
       if (Spec(schema, sequence).table_name() != table) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "features '", targets[k], "' and '", sequence_names_[k], "' have their rows in tables '",
-            table, "' and '", Spec(schema, sequence).table_name(), "'; give them one `table`"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("features '", targets[k], "' and '", sequence_names_[k],
+                         "' have their rows in tables '", table, "' and '",
+                         Spec(schema, sequence).table_name(), "'; give them one `table`"));
       }
       targets_.push_back(target);
       sequences_.push_back(sequence);
@@ -201,9 +201,8 @@ class Din : public Model {
     if (activation_ == HeadActivation::kOther) {
       mlp_ = nn::Mlp::Declare(declaration, "head", width, head);
     } else if (head.batch_norm) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("model option 'batch_norm' is true; with activation '", name,
-                       "' it must be false"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "model option 'batch_norm' is true; with activation '", name, "' it must be false"));
     } else {
       adaptive_ = AdaptiveMlp::Declare(declaration, "head", width, head, name == "dice");
     }
@@ -244,8 +243,9 @@ ModelInfo DinModelInfo() {
     if (spec.key == "hidden") spec.default_value = std::vector<int64_t>{200, 80};
     if (spec.key != "activation") continue;
     spec.default_value = std::string("dice");
-    spec.help = "Of the hidden layers: dice, prelu, none, relu, sigmoid, tanh, gelu, silu or "
-                "leaky_relu.";
+    spec.help =
+        "Of the hidden layers: dice, prelu, none, relu, sigmoid, tanh, gelu, silu or "
+        "leaky_relu.";
   }
   const std::vector<OptionSpec> own = {
       {"targets", std::vector<std::string>{}, "",

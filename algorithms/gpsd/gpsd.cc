@@ -20,9 +20,8 @@ class Gpsd : public Model {
     schema_ = schema;
     PAGODA_RETURN_IF_ERROR(ReadOptions(schema));
     table_ = declaration.AddTable({.name = features_.table, .dim = dim_});
-    history_ = declaration.AddLookup({.features = {features_.history},
-                                      .tables = {table_.index},
-                                      .sequence = true});
+    history_ = declaration.AddLookup(
+        {.features = {features_.history}, .tables = {table_.index}, .sequence = true});
     item_ = declaration.AddLookup({.features = {features_.item}, .tables = {table_.index}});
     size_t first = declaration.dense.size();
     DeclareInputs(declaration);
@@ -39,10 +38,9 @@ class Gpsd : public Model {
       out_norm_ = nn::NormLayer::Declare(declaration, "out.norm", dim_, nn::NormKind::kRms);
     }
     Group(declaration, first, "generate");
-    PAGODA_ASSIGN_OR_RETURN(loss_, nn::NextItemLoss::Declare(declaration, options_,
-                                                             {.features = features_,
-                                                              .table = table_,
-                                                              .cosine = true}));
+    PAGODA_ASSIGN_OR_RETURN(
+        loss_, nn::NextItemLoss::Declare(declaration, options_,
+                                         {.features = features_, .table = table_, .cosine = true}));
     return absl::OkStatus();
   }
 
@@ -55,8 +53,8 @@ class Gpsd : public Model {
   absl::Status ReadOptions(const FeatureSchema& schema) {
     const auto& task = options_.Get<std::string>("task");
     if (task != "generate" && task != "rank") {
-      return absl::InvalidArgumentError(absl::StrCat("model option 'task' is '", task,
-                                                     "'; it must be 'generate' or 'rank'"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("model option 'task' is '", task, "'; it must be 'generate' or 'rank'"));
     }
     const auto& head = options_.Get<std::string>("head");
     if (head != "mlp" && head != "linear") {
@@ -67,13 +65,12 @@ class Gpsd : public Model {
     PAGODA_ASSIGN_OR_RETURN(dim_, nn::ParseEmbeddingDim(options_));
     width_ = options_.Get<int64_t>("width");
     if (width_ < 0 || width_ > kWidthMax) {
-      return absl::InvalidArgumentError(absl::StrCat("model option 'width' is ", width_,
-                                                     "; it must be in [0, ", kWidthMax, "]"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("model option 'width' is ", width_, "; it must be in [0, ", kWidthMax, "]"));
     }
     if (width_ == 0) width_ = dim_;
-    PAGODA_ASSIGN_OR_RETURN(
-        blocks_options_,
-        nn::ParseTransformerOptions(options_, nn::TransformerStyle::kGpsd, width_));
+    PAGODA_ASSIGN_OR_RETURN(blocks_options_, nn::ParseTransformerOptions(
+                                                 options_, nn::TransformerStyle::kGpsd, width_));
     blocks_options_.init_stddev = kInitStddev;
     return FindCategories(schema);
   }
@@ -87,8 +84,8 @@ class Gpsd : public Model {
                                                      kCategoriesMax, "]"));
     }
     PAGODA_ASSIGN_OR_RETURN(categories_,
-                            nn::FindSequence(schema, "history_categories",
-                                             options_.Get<std::string>("history_categories")));
+                            nn::FindHistory(schema, "history_categories",
+                                            options_.Get<std::string>("history_categories")));
     const auto& name = options_.Get<std::string>("category");
     category_ = schema.SparseIndex(name);
     if (category_ >= 0) return absl::OkStatus();
@@ -141,16 +138,16 @@ class Gpsd : public Model {
       const size_t items = batch.IdsOf(features_.history, i).size();
       const auto categories = batch.IdsOf(categories_, i);
       if (categories.size() != items) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("a history has ", items, " items and ", categories.size(), " categories (",
-                         batch.OriginRange(), ")"));
+        return absl::InvalidArgumentError(absl::StrCat("a history has ", items, " items and ",
+                                                       categories.size(), " categories (",
+                                                       batch.OriginRange(), ")"));
       }
       for (const auto& ids : {categories, batch.IdsOf(category_, i)}) {
         for (FeatureId id : ids) {
           if (id < static_cast<FeatureId>(num_categories_)) continue;
-          return absl::InvalidArgumentError(absl::StrCat(
-              "category ", id, " is not below num_categories = ", num_categories_, " (",
-              batch.OriginRange(), ")"));
+          return absl::InvalidArgumentError(
+              absl::StrCat("category ", id, " is not below num_categories = ", num_categories_,
+                           " (", batch.OriginRange(), ")"));
         }
       }
     }
@@ -191,9 +188,8 @@ class Gpsd : public Model {
 
   absl::StatusOr<ForwardOutput> Generate(ForwardInput& input) const {
     const Batch& batch = input.host().batch;
-    PAGODA_ASSIGN_OR_RETURN(
-        const nn::NextItems next,
-        nn::FindNextItems(schema_, batch, features_.history, features_.item));
+    PAGODA_ASSIGN_OR_RETURN(const nn::NextItems next,
+                            nn::FindNextItems(schema_, batch, features_.history, features_.item));
     const nn::Events events = nn::LookupEvents(input, history_);
     const Var items = nn::Reshape(input.Lookup(item_), {input.batch_size(), dim_});
     const nn::SequenceLayout layout(input.tape(), events.offsets, batch.first_sample);
@@ -229,9 +225,9 @@ class Gpsd : public Model {
         if (target >= 0) loss.count += double{next.weights[event]};
       }
     }
-    const Var scores = nn::MatMul(nn::L2Normalize(g),
-                                  nn::L2Normalize(input.Parameter(category_rows_)),
-                                  {.a = false, .b = true});
+    const Var scores =
+        nn::MatMul(nn::L2Normalize(g), nn::L2Normalize(input.Parameter(category_rows_)),
+                   {.a = false, .b = true});
     const auto temperature = static_cast<float>(options_.Get<double>("temperature"));
     loss.sum = nn::Sum(nn::SoftmaxCrossEntropy(nn::Scale(scores, 1.0f / temperature), targets,
                                                nn::Constant(input.tape(), next.weights)));
@@ -267,8 +263,8 @@ class Gpsd : public Model {
       weights.push_back(!clicked_or_not ? 0.0f : batch.weights.empty() ? 1.0f : batch.weights[i]);
       loss.count += double{weights.back()};
     }
-    loss.sum = nn::Sum(
-        nn::SigmoidCrossEntropy(logits, labels, nn::Constant(input.tape(), weights)));
+    loss.sum =
+        nn::Sum(nn::SigmoidCrossEntropy(logits, labels, nn::Constant(input.tape(), weights)));
     output.losses.push_back(loss);
     return output;
   }

@@ -30,13 +30,12 @@ std::vector<OptionSpec> HistoryAndItemOptions() {
            "Name of the feature with the item that followed; its table is the history's."}};
 }
 
-absl::StatusOr<int> FindSequence(const FeatureSchema& schema, const std::string& option,
-                                 const std::string& name) {
+absl::StatusOr<int> FindHistory(const FeatureSchema& schema, const std::string& option,
+                                const std::string& name) {
   const int feature = schema.SparseIndex(name);
   if (feature < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model option '", option, "' names '", name,
-                     "', which is not a feature with ids"));
+    return absl::InvalidArgumentError(absl::StrCat("model option '", option, "' names '", name,
+                                                   "', which is not a feature with ids"));
   }
   if (!SpecOf(schema, feature).sequence()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -50,12 +49,12 @@ absl::StatusOr<HistoryAndItem> FindHistoryAndItem(const FeatureSchema& schema,
                                                   const ModelOptions& options) {
   HistoryAndItem found;
   PAGODA_ASSIGN_OR_RETURN(found.history,
-                          FindSequence(schema, "history", options.Get<std::string>("history")));
+                          FindHistory(schema, "history", options.Get<std::string>("history")));
   const auto& item = options.Get<std::string>("item");
   found.item = schema.SparseIndex(item);
   if (found.item < 0 || SpecOf(schema, found.item).sequence()) {
-    return absl::InvalidArgumentError(absl::StrCat("model option 'item' names '", item,
-                                                   "', which is not a feature with one id"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model option 'item' names '", item, "', which is not a feature with one id"));
   }
   const FeatureSpec& history = SpecOf(schema, found.history);
   found.table = history.table_name();
@@ -94,9 +93,9 @@ absl::StatusOr<NextItems> FindNextItems(const FeatureSchema& schema, const Batch
     const auto events = batch.IdsOf(history, i);
     const auto items = batch.IdsOf(item, i);
     if (items.size() > 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("a sample has ", items.size(), " items (", batch.OriginRange(),
-                       "); a model of the next item needs one"));
+      return absl::InvalidArgumentError(absl::StrCat("a sample has ", items.size(), " items (",
+                                                     batch.OriginRange(),
+                                                     "); a model of the next item needs one"));
     }
     const bool taken = !items.empty() && (!labelled || batch.labels[s] > 0.0f);
     const float weight = batch.weights.empty() ? 1.0f : batch.weights[s];
@@ -139,8 +138,7 @@ std::vector<OptionSpec> NextItemLoss::Options(const std::vector<OptionSpec>& def
 }
 
 absl::StatusOr<NextItemLoss> NextItemLoss::Declare(Declaration& declaration,
-                                                   const ModelOptions& options,
-                                                   Settings settings) {
+                                                   const ModelOptions& options, Settings settings) {
   NextItemLoss loss;
   loss.settings_ = std::move(settings);
   const auto& kind = options.Get<std::string>("loss");
@@ -165,7 +163,8 @@ absl::StatusOr<NextItemLoss> NextItemLoss::Declare(Declaration& declaration,
                 : scope == "sample" ? Scope::kSample
                                     : Scope::kPosition;
   loss.count_ = options.Get<int64_t>("negatives");
-  const int64_t drawn = loss.count_ * (loss.scope_ == Scope::kPosition ? loss.settings_.features.last : 1);
+  const int64_t drawn =
+      loss.count_ * (loss.scope_ == Scope::kPosition ? loss.settings_.features.last : 1);
   if (loss.count_ < 1 || loss.count_ > kNegativesMax || drawn > kNegativesMax) {
     return Refuse("negatives", absl::StrCat(loss.count_), "at least 1 and 2^20 a draw at most");
   }
@@ -208,8 +207,8 @@ Var NextItemLoss::Score(ForwardInput& input, const Var& states, const std::vecto
       length = std::max(length, offsets[i + 1] - offsets[i]);
     }
     const Var blocks = Reshape(rows, {input.batch_size(), count_, dim});
-    const Var scores = BatchMatMul(PadSequences(states, offsets, length), blocks,
-                                   {.a = false, .b = true});
+    const Var scores =
+        BatchMatMul(PadSequences(states, offsets, length), blocks, {.a = false, .b = true});
     return UnpadSequences(scores, offsets);
   }
   std::vector<int32_t> drawn, events;

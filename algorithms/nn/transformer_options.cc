@@ -18,11 +18,12 @@ absl::Status Refuse(const std::string& key, T found, const std::string& wanted) 
 }  // namespace
 
 std::vector<OptionSpec> TransformerOptionSpecs() {
-  return {{"layers", int64_t{2}, "blocks", "Number of Transformer blocks."},
-          {"heads", int64_t{1}, "heads", "Of attention; each has its share of the columns."},
-          {"feed_forward_hidden", int64_t{0}, "units",
-           "Hidden units of a block's feed-forward layer; 0: as the paper has it."},
-          {"dropout", 0.0, "probability", "Share of inputs and hidden values dropped in training."}};
+  return {
+      {"layers", int64_t{2}, "blocks", "Number of Transformer blocks."},
+      {"heads", int64_t{1}, "heads", "Of attention; each has its share of the columns."},
+      {"feed_forward_hidden", int64_t{0}, "units",
+       "Hidden units of a block's feed-forward layer; 0: as the paper has it."},
+      {"dropout", 0.0, "probability", "Share of inputs and hidden values dropped in training."}};
 }
 
 absl::StatusOr<TransformerOptions> ParseTransformerOptions(const ModelOptions& options,

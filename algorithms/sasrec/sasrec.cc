@@ -32,16 +32,15 @@ class SasRec : public Model {
     positions_ = nn::LearnedPositions::Declare(declaration, "position", features_.last, dim_);
     blocks_ = nn::TransformerStack::Declare(declaration, "blocks", blocks);
     PAGODA_ASSIGN_OR_RETURN(
-        loss_, nn::NextItemLoss::Declare(declaration, options_,
-                                         {.features = features_, .table = table}));
+        loss_,
+        nn::NextItemLoss::Declare(declaration, options_, {.features = features_, .table = table}));
     return absl::OkStatus();
   }
 
   absl::StatusOr<ForwardOutput> Forward(ForwardInput& input) const override {
     const Batch& batch = input.host().batch;
-    PAGODA_ASSIGN_OR_RETURN(
-        const nn::NextItems next,
-        nn::FindNextItems(schema_, batch, features_.history, features_.item));
+    PAGODA_ASSIGN_OR_RETURN(const nn::NextItems next,
+                            nn::FindNextItems(schema_, batch, features_.history, features_.item));
     const nn::Events events = nn::LookupEvents(input, history_);
     const nn::SequenceLayout layout(input.tape(), events.offsets, batch.first_sample);
     const Var states = blocks_.Apply(input, Embed(input, events, layout), layout);

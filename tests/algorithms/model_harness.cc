@@ -1,6 +1,7 @@
 #include "tests/algorithms/model_harness.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/hash.h"
 
@@ -148,6 +149,16 @@ ModelHarness::ModelHarness(const ModelInfo& info, const Options& options,
   INFO(status);
   REQUIRE(status.ok());
   REQUIRE(CheckDeclaration(schema_, declaration_).ok());
+  for (NegativesDecl& negatives : declaration_.negatives) {
+    // What the trainer sets: the ids that SmallBatch draws, or those that the model asks for.
+    std::vector<FeatureId> ids(negatives.num_items > 0 ? static_cast<size_t>(negatives.num_items)
+                                                       : 12);
+    std::iota(ids.begin(), ids.end(), negatives.num_items > 0 ? 1 : 0);
+    auto catalogue = ItemCatalogue::Create(std::move(ids));
+    REQUIRE(catalogue.ok());
+    negatives.catalogue = std::make_shared<const ItemCatalogue>(*std::move(catalogue));
+    negatives.key = RandomKey{41};
+  }
 }
 
 ModelHarness::ModelHarness(const std::string& model, const Options& options,

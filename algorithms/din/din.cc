@@ -81,7 +81,7 @@ class AdaptiveMlp {
     const auto width = static_cast<size_t>(layer.width);
     const Var ones = nn::Constant(input.tape(), std::vector<float>(width, 1.0f));
     const Var zeros = nn::Constant(input.tape(), std::vector<float>(width, 0.0f));
-    const BatchNormState state{mean.value(), var.value(), input.Updates(layer.running_mean)};
+    const nn::BatchNormState state{mean.value(), var.value(), input.Updates(layer.running_mean)};
     // The paper's epsilon.
     return nn::Sigmoid(nn::BatchNorm(x, ones, zeros, state, {.epsilon = 1e-8f}, input.training()));
   }

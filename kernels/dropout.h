@@ -22,4 +22,10 @@ struct DropoutArgs {
 absl::Status Dropout(Context& ctx, const Tensor& x, const DropoutArgs& args, float beta,
                      const Tensor& out);
 
+// The same for rows that lie anywhere, positions of ragged sequences for one: element (i, j)
+// of x [n, d] is kept iff RandomUniform(key, counters[i] + j) >= rate. counters i64 [n], on
+// the device; args.first_row is not used.
+absl::Status DropoutRows(Context& ctx, const Tensor& x, const Tensor& counters,
+                         const DropoutArgs& args, float beta, const Tensor& out);
+
 }  // namespace pagoda

@@ -34,6 +34,7 @@ __device__ inline float SoftmaxRow(const float* x, int64_t count, int64_t m, flo
     }
   }
   greatest = WarpMax(greatest);
+  if (greatest == -INFINITY) greatest = 0.0f;
   float sum = 0.0f;
   for (int64_t j = int64_t{lane} * kPack; j < m; j += int64_t{kWarp} * kPack) {
     const FloatPack<kPack> v = LoadPack<kPack>(x + j);
@@ -47,7 +48,7 @@ __device__ inline float SoftmaxRow(const float* x, int64_t count, int64_t m, flo
     StorePack(e, out + j);
   }
   sum = WarpSum(sum);
-  const float inverse = count > 0 ? 1.0f / sum : 0.0f;
+  const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
   for (int64_t j = int64_t{lane} * kPack; j < m; j += int64_t{kWarp} * kPack) {
     FloatPack<kPack> e = LoadPack<kPack>(out + j);
     GPU_UNROLL

@@ -1,5 +1,6 @@
 // Softmax and log-softmax cross-entropy over the rows of x [n, m], in the
-// max-subtracted form. y may be x.
+// max-subtracted form. y may be x. An element of -inf gets 0, and a row of nothing else is all
+// zeros (masks by addition); its cross-entropy is NaN.
 #pragma once
 
 #include "absl/status/status.h"

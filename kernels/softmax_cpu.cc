@@ -31,11 +31,12 @@ struct Operands {
 // out = softmax(x); returns log sum exp(x).
 template <int kLanes>
 PAGODA_INLINE float SoftmaxRow(const float* x, int64_t m, float* out) {
-  const float greatest = MaxOf<kLanes>(x, m);
+  const float most = MaxOf<kLanes>(x, m);
+  const float greatest = most == -INFINITY ? 0.0f : most;
   PAGODA_IVDEP
   for (int64_t j = 0; j < m; ++j) out[j] = VectorExp(x[j] - greatest);
   const float sum = SumOf<kLanes>(out, m);
-  const float inverse = 1.0f / sum;
+  const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
   PAGODA_IVDEP
   for (int64_t j = 0; j < m; ++j) out[j] *= inverse;
   return greatest + std::log(sum);

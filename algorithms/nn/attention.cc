@@ -32,6 +32,11 @@ absl::Status Check(const Var& q, const Var& k, const Var& v,
     return absl::InvalidArgumentError(
         absl::StrCat(key_lengths.size(), " lengths were given for ", n, " samples"));
   }
+  if (options.bias.valid() && options.bias.shape() != Shape{n, queries[1], keys[1]}) {
+    return absl::InvalidArgumentError(absl::StrCat("a bias of shape ",
+                                                   ShapeString(options.bias.shape()), " for ",
+                                                   ShapeString({n, queries[1], keys[1]})));
+  }
   for (const int32_t length : key_lengths) {
     if (length >= 0 && length <= keys[1]) continue;
     return absl::InvalidArgumentError(
@@ -54,9 +59,17 @@ Var JoinHeads(const Var& x, int64_t heads) {
   return Reshape(SwapAxes(Reshape(x, {n, heads, l, d})), {n, l, heads * d});
 }
 
-// How many keys each row of scores [n * heads * lq] sees.
-std::vector<int32_t> KeyCounts(const std::vector<int32_t>& key_lengths, int64_t num_queries,
-                               const AttentionOptions& options) {
+// scores [n * heads, lq, lk] + the bias [n, lq, lk] of their sample.
+Var AddBias(const Var& scores, const Var& bias, int64_t heads) {
+  if (!bias.valid() || !scores.valid()) return scores;
+  const Var of_heads = Concat(std::vector<Var>(static_cast<size_t>(heads), Flatten(bias)));
+  return Add(scores, Reshape(of_heads, scores.shape()));
+}
+
+}  // namespace
+
+std::vector<int32_t> AttentionKeyCounts(const std::vector<int32_t>& key_lengths,
+                                        int64_t num_queries, const AttentionOptions& options) {
   std::vector<int32_t> counts;
   counts.reserve(key_lengths.size() * static_cast<size_t>(options.heads * num_queries));
   for (const int32_t length : key_lengths) {
@@ -69,28 +82,38 @@ std::vector<int32_t> KeyCounts(const std::vector<int32_t>& key_lengths, int64_t 
   return counts;
 }
 
-}  // namespace
+AttentionResult AttentionWithWeights(const Var& q, const Var& k, const Var& v,
+                                     const std::vector<int32_t>& key_lengths,
+                                     const AttentionOptions& options) {
+  Tape* const tape = OperandTape("Attention", {q, k, v});
+  if (tape == nullptr) return {};
+  if (absl::Status fits = Check(q, k, v, key_lengths, options); !fits.ok()) {
+    tape->Fail(WithContext(fits, "Attention"));
+    return {};
+  }
+  const int64_t n = q.shape()[0], num_queries = q.shape()[1], num_keys = k.shape()[1];
+  const int64_t blocks = n * options.heads;
+  const double width = static_cast<double>(q.shape()[2] / options.heads);
+  const float scale = width > 0 ? static_cast<float>(1.0 / std::sqrt(width)) : 0.0f;
+  const Var products =
+      Scale(BatchMatMul(SplitHeads(q, options.heads), SplitHeads(k, options.heads), {false, true}),
+            scale);
+  const Var scores =
+      Reshape(AddBias(products, options.bias, options.heads), {blocks * num_queries, num_keys});
+  const Var seen =
+      options.key_counts.absent()
+          ? MaskedSoftmax(scores, AttentionKeyCounts(key_lengths, num_queries, options))
+          : MaskedSoftmax(scores, options.key_counts);
+  const Var weights = DropoutRows(seen, options.dropout);
+  const Var out =
+      BatchMatMul(Reshape(weights, {blocks, num_queries, num_keys}), SplitHeads(v, options.heads));
+  return {JoinHeads(out, options.heads),
+          Reshape(weights, {n, options.heads, num_queries, num_keys})};
+}
 
 Var Attention(const Var& q, const Var& k, const Var& v, const std::vector<int32_t>& key_lengths,
               const AttentionOptions& options) {
-  Tape* const tape = OperandTape("Attention", {q, k, v});
-  if (tape == nullptr) return Var();
-  if (absl::Status fits = Check(q, k, v, key_lengths, options); !fits.ok()) {
-    tape->Fail(WithContext(fits, "Attention"));
-    return Var();
-  }
-  const int64_t num_queries = q.shape()[1], num_keys = k.shape()[1];
-  const int64_t blocks = q.shape()[0] * options.heads;
-  const double width = static_cast<double>(q.shape()[2] / options.heads);
-  const float scale = width > 0 ? static_cast<float>(1.0 / std::sqrt(width)) : 0.0f;
-  const Var scores =
-      Scale(BatchMatMul(SplitHeads(q, options.heads), SplitHeads(k, options.heads), {false, true}),
-            scale);
-  const Var weights = MaskedSoftmax(Reshape(scores, {blocks * num_queries, num_keys}),
-                                    KeyCounts(key_lengths, num_queries, options));
-  const Var out =
-      BatchMatMul(Reshape(weights, {blocks, num_queries, num_keys}), SplitHeads(v, options.heads));
-  return JoinHeads(out, options.heads);
+  return AttentionWithWeights(q, k, v, key_lengths, options).output;
 }
 
 }  // namespace pagoda::nn

@@ -9,9 +9,14 @@
 namespace pagoda::nn {
 
 LinearLayer LinearLayer::Declare(Declaration& declaration, const std::string& name,
-                                 LinearShape shape, bool bias) {
+                                 LinearShape shape, bool bias, double init_stddev) {
   LinearLayer layer;
-  layer.weight_ = declaration.AddDense({.name = name + ".weight", .shape = {shape.out, shape.in}});
+  DenseDecl weight = {.name = name + ".weight", .shape = {shape.out, shape.in}};
+  if (init_stddev >= 0.0) {
+    weight.init = InitKind::kNormal;
+    weight.init_scale = static_cast<float>(init_stddev);
+  }
+  layer.weight_ = declaration.AddDense(weight);
   if (bias) {
     layer.bias_ = declaration.AddDense({.name = name + ".bias",
                                         .shape = {shape.out},

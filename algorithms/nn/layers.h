@@ -16,7 +16,8 @@
 
 namespace pagoda::nn {
 
-// y = f(x w^T + b): parameters NAME.weight [out, in] (Xavier), NAME.bias [out] (0).
+// y = f(x w^T + b): parameters NAME.weight [out, in] (Xavier, or normal of `init_stddev` when
+// that is >= 0), NAME.bias [out] (0).
 struct LinearShape {
   int64_t in = 0;
   int64_t out = 0;
@@ -24,7 +25,7 @@ struct LinearShape {
 class LinearLayer {
  public:
   static LinearLayer Declare(Declaration& declaration, const std::string& name, LinearShape shape,
-                             bool bias = true);
+                             bool bias = true, double init_stddev = -1.0);
   Var Apply(ForwardInput& input, const Var& x, Activation f = Activation::kNone) const;
 
  private:

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "algorithms/nn/tape.h"
 #include "base/ids.h"
 #include "base/random.h"
@@ -44,8 +45,9 @@ Var DotRows(const Var& a, const Var& b);   // [n, d], [n, d] -> [n]
 Var Activate(const Var& x, Activation f);  // any shape
 Var Sigmoid(const Var& x);                 // any shape
 Var Softmax(const Var& x);                 // [n, m], over each row
-// Over the first counts[i] (host) of row i, and 0 beyond.
+// Over the first counts[i] (host; or i32 [n] on the device) of row i, and 0 beyond.
 Var MaskedSoftmax(const Var& x, const std::vector<int32_t>& counts);
+Var MaskedSoftmax(const Var& x, const Tensor& counts);
 Var StopGradient(const Var& x);  // the same value, cut off from backward
 
 // ---- Products (ops_linear.cc). ----
@@ -66,6 +68,7 @@ Var Constant(Tape& tape, const std::vector<float>& values);
 Var Reshape(const Var& x, const Shape& shape);
 Var Flatten(const Var& x);                                   // [n, ...] -> [n, rest]
 Var Concat(const std::vector<Var>& parts);                   // [n, d_i] -> [n, sum d_i]
+Var ConcatRows(const std::vector<Var>& parts);               // [n_i, ...] -> [sum n_i, ...]
 Var SliceColumns(const Var& x, int64_t begin, int64_t end);  // [n, d] -> [n, end - begin]
 Var SliceRows(const Var& x, int64_t begin, int64_t end);     // [n, ...] -> [end - begin, ...]
 // y[i] = x[rows[i]], or zeros where rows[i] is -1; rows (host) may repeat. x [n, ...] -> [rows,
@@ -76,6 +79,9 @@ Var SwapAxes(const Var& x);                        // [a, b, c, d] -> [a, c, b, 
 // Sequences as a block and back (kernels/pad_sequences.h); offsets [n + 1] on the host.
 Var PadSequences(const Var& ragged, const std::vector<int32_t>& offsets, int64_t length);
 Var UnpadSequences(const Var& padded, const std::vector<int32_t>& offsets);
+// The same with offsets i32 [n + 1] on the device, which are trusted (SequenceLayout has them).
+Var PadSequences(const Var& ragged, const Tensor& offsets, int64_t length);
+Var UnpadSequences(const Var& padded, const Tensor& offsets, int64_t num_rows);
 
 // ---- Normalisation (ops_normalize.cc). x [n, d]; gamma, beta [d]. ----
 struct BatchNormState {
@@ -88,8 +94,25 @@ Var BatchNorm(const Var& x, const Var& gamma, const Var& beta, const BatchNormSt
               const BatchNormArgs& args, bool training);
 Var LayerNorm(const Var& x, const Var& gamma, const Var& beta, float epsilon = 1e-5f);
 Var L2Normalize(const Var& x, float epsilon = 1e-12f);
+Var RmsNorm(const Var& x, const Var& gamma, float epsilon = 1e-5f);
 // Keeps (sample, column) by (key, first_sample + row, column); identity at rate 0.
 Var Dropout(const Var& x, float rate, RandomKey key, uint64_t first_sample);
+// The same for rows that are not samples in order: (key, counters[row] + column).
+struct RowDropout {
+  float rate = 0.0f;
+  RandomKey key;
+  Tensor counters;  // i64 [n]; may be absent at rate 0.
+};
+Var DropoutRows(const Var& x, const RowDropout& dropout);
+// Turns the pairs of columns (2i, 2i + 1) of each head of x [n, heads * width] by
+// position * base^(-2i / width); width even (kernels/rotary_embedding.h).
+struct RotaryTable {
+  Tensor positions;  // i32 [n], trusted to be rows of `turns`.
+  Tensor turns;      // [positions, width]
+};
+Var RotaryEmbedding(const Var& x, const RotaryTable& table);
+Var RotaryEmbedding(const Var& x, const std::vector<int32_t>& positions, int64_t heads,
+                    float base = 10000.0f);
 
 // ---- Feature interactions (ops_interaction.cc). ----
 Var DotInteraction(const Var& x);  // [n, f, d] -> [n, f (f - 1) / 2]
@@ -128,6 +151,11 @@ struct RowGather {
 Var GatherRows(const Var& rows, RowSpan span, const RowGather& index);  // -> [nnz, dim]
 // values [nnz, d], offsets [segments + 1] on the host -> [segments, d].
 Var SegmentPool(const Var& values, const std::vector<int32_t>& offsets, SegmentPooling pooling);
+Var SegmentPool(const Var& values, const Tensor& offsets, SegmentPooling pooling);  // Trusted.
+// The index that gathers rows[i] (host, each in [0, num_rows)) of num_rows rows.
+//   INVALID_ARGUMENT  a row outside [0, num_rows) (named)
+absl::StatusOr<RowGather> MakeRowGather(Context& ctx, const std::vector<int32_t>& rows,
+                                        int64_t num_rows);
 
 // ---- Losses per sample (ops_loss.cc); models add them up with losses.h. ----
 // logits, labels [n], weights [n] (optional) -> [n]. Gradient to the logits only.

@@ -234,8 +234,14 @@ Var MaskedSoftmax(const Var& x, const std::vector<int32_t>& counts) {
   return RunOp("MaskedSoftmax", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(
                                                    counts, {static_cast<int64_t>(counts.size())}));
+    return MaskedSoftmax(x, ends);
+  });
+}
+
+Var MaskedSoftmax(const Var& x, const Tensor& counts) {
+  return RunOp("MaskedSoftmax", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
-    PAGODA_RETURN_IF_ERROR(MaskedSoftmaxForward(tape.ctx(), x.value(), ends, y));
+    PAGODA_RETURN_IF_ERROR(MaskedSoftmaxForward(tape.ctx(), x.value(), counts, y));
     return SoftmaxNode(tape, x, y);
   });
 }

@@ -1,3 +1,5 @@
+#include <numeric>
+
 #include "algorithms/nn/op_node.h"
 #include "algorithms/nn/ops.h"
 
@@ -68,14 +70,46 @@ Var SegmentPool(const Var& values, const std::vector<int32_t>& offsets, SegmentP
     }
     const int64_t num_offsets = static_cast<int64_t>(offsets.size());
     PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {num_offsets}));
-    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({num_offsets - 1, values.shape()[1]}));
-    PAGODA_RETURN_IF_ERROR(SegmentSumForward(tape.ctx(), values.value(), ends, pooling, 0.0f, y));
-    return tape.Node(y, {values}, [values, ends, pooling](const Tensor& dy) {
+    return SegmentPool(values, ends, pooling);
+  });
+}
+
+Var SegmentPool(const Var& values, const Tensor& offsets, SegmentPooling pooling) {
+  return RunOp("SegmentPool", {values}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(values, 2));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({offsets.size() - 1, values.shape()[1]}));
+    PAGODA_RETURN_IF_ERROR(
+        SegmentSumForward(tape.ctx(), values.value(), offsets, pooling, 0.0f, y));
+    return tape.Node(y, {values}, [values, offsets, pooling](const Tensor& dy) {
       return AddGradient(values, [&](const Tensor& dx, float beta) {
-        return SegmentSumBackward(values.tape().ctx(), dy, ends, pooling, beta, dx);
+        return SegmentSumBackward(values.tape().ctx(), dy, offsets, pooling, beta, dx);
       });
     });
   });
+}
+
+absl::StatusOr<RowGather> MakeRowGather(Context& ctx, const std::vector<int32_t>& rows,
+                                        int64_t num_rows) {
+  std::vector<int32_t> ends(static_cast<size_t>(num_rows) + 1, 0);
+  for (const int32_t row : rows) {
+    if (row < 0 || row >= num_rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("row ", row, " is not one of the ", num_rows, " rows"));
+    }
+    ++ends[static_cast<size_t>(row) + 1];
+  }
+  std::partial_sum(ends.begin(), ends.end(), ends.begin());
+  std::vector<int32_t> next(ends.begin(), ends.end() - 1), occurrences(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    occurrences[static_cast<size_t>(next[static_cast<size_t>(rows[i])]++)] =
+        static_cast<int32_t>(i);
+  }
+  const int64_t count = static_cast<int64_t>(rows.size());
+  RowGather gather;
+  PAGODA_ASSIGN_OR_RETURN(gather.inverse, ctx.Upload<int32_t>(rows, {count}));
+  PAGODA_ASSIGN_OR_RETURN(gather.occurrence_offsets, ctx.Upload<int32_t>(ends, {num_rows + 1}));
+  PAGODA_ASSIGN_OR_RETURN(gather.occurrences, ctx.Upload<int32_t>(occurrences, {count}));
+  return gather;
 }
 
 }  // namespace pagoda::nn

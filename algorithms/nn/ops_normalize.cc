@@ -1,9 +1,13 @@
+#include <algorithm>
+
 #include "algorithms/nn/op_node.h"
 #include "algorithms/nn/ops.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
 #include "kernels/l2_normalize.h"
 #include "kernels/layer_norm.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rotary_embedding.h"
 
 namespace pagoda::nn {
 namespace {
@@ -95,6 +99,79 @@ Var Dropout(const Var& x, float rate, RandomKey key, uint64_t first_sample) {
         return pagoda::Dropout(x.tape().ctx(), dy, args, beta, dx);
       });
     });
+  });
+}
+
+Var DropoutRows(const Var& x, const RowDropout& dropout) {
+  if (dropout.rate == 0.0f) return x;
+  return RunOp("DropoutRows", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    const DropoutArgs args{dropout.rate, dropout.key, 0};
+    const Tensor counters = dropout.counters;
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::DropoutRows(tape.ctx(), x.value(), counters, args, 0.0f, y));
+    return tape.Node(y, {x}, [x, counters, args](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return pagoda::DropoutRows(x.tape().ctx(), dy, counters, args, beta, dx);
+      });
+    });
+  });
+}
+
+Var RmsNorm(const Var& x, const Var& gamma, float epsilon) {
+  return RunOp("RmsNorm", {x, gamma}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_ASSIGN_OR_RETURN(Tensor inv_rms, tape.ctx().Empty({x.shape()[0]}));
+    PAGODA_RETURN_IF_ERROR(
+        RmsNormForward(tape.ctx(), x.value(), gamma.value(), epsilon, y, inv_rms));
+    return tape.Node(y, {x, gamma}, [x, gamma, inv_rms](const Tensor& dy) -> absl::Status {
+      PAGODA_ASSIGN_OR_RETURN(const Tensor dx, GradientOrAbsent(x));
+      PAGODA_ASSIGN_OR_RETURN(const Tensor dgamma, GradientOrAbsent(gamma));
+      return RmsNormBackward(x.tape().ctx(), x.value(), gamma.value(), inv_rms, dy, dx, dgamma);
+    });
+  });
+}
+
+Var RotaryEmbedding(const Var& x, const RotaryTable& table) {
+  return RunOp("RotaryEmbedding", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(x.shape()));
+    PAGODA_RETURN_IF_ERROR(pagoda::RotaryEmbedding(tape.ctx(), x.value(), table.positions,
+                                                   table.turns, /*inverse=*/false, 0.0f, y));
+    return tape.Node(y, {x}, [x, table](const Tensor& dy) {
+      return AddGradient(x, [&](const Tensor& dx, float beta) {
+        return pagoda::RotaryEmbedding(x.tape().ctx(), dy, table.positions, table.turns,
+                                       /*inverse=*/true, beta, dx);
+      });
+    });
+  });
+}
+
+Var RotaryEmbedding(const Var& x, const std::vector<int32_t>& positions, int64_t heads,
+                    float base) {
+  return RunOp("RotaryEmbedding", {x}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(x, 2));
+    const int64_t d = x.shape()[1];
+    if (heads < 1 || d % heads != 0 || d / heads % 2 != 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(heads, " heads do not divide a width of ", d, " into even parts"));
+    }
+    int32_t most = -1;
+    for (const int32_t position : positions) {
+      if (position < 0) {
+        return absl::InvalidArgumentError(absl::StrCat("a position is ", position));
+      }
+      most = std::max(most, position);
+    }
+    const int64_t width = d / heads;
+    const std::vector<float> turns = RotaryTurns(int64_t{most} + 1, width, double{base});
+    RotaryTable table;
+    PAGODA_ASSIGN_OR_RETURN(
+        table.positions,
+        tape.ctx().Upload<int32_t>(positions, {static_cast<int64_t>(positions.size())}));
+    PAGODA_ASSIGN_OR_RETURN(table.turns,
+                            tape.ctx().Upload<float>(turns, {int64_t{most} + 1, width}));
+    return RotaryEmbedding(x, table);
   });
 }
 

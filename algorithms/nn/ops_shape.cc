@@ -78,6 +78,24 @@ absl::StatusOr<EmbeddingBagIndex> IndexOfRows(Context& ctx, const std::vector<in
   return index;
 }
 
+// [n_0, ...], [n_1, ...] with the same sizes after the first; returns [sum of n, ...].
+absl::StatusOr<Shape> ConcatRowsShape(const std::vector<Var>& parts) {
+  Shape shape = parts[0].shape();
+  if (shape.empty()) return CheckRank(parts[0], 1);
+  shape[0] = 0;
+  for (const Var& part : parts) {
+    Shape same = part.shape();
+    if (same.size() == shape.size()) same[0] = shape[0];
+    if (same != shape) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parts have rows of different sizes: ", ShapeString(parts[0].shape()),
+                       " and ", ShapeString(part.shape())));
+    }
+    shape[0] += part.shape()[0];
+  }
+  return shape;
+}
+
 }  // namespace
 
 Var Constant(Tape& tape, const std::vector<float>& values) {
@@ -130,6 +148,35 @@ Var Concat(const std::vector<Var>& parts) {
           return ReadColumns(part.tape().ctx(), dy, first, beta, dx);
         }));
         first += part.shape()[1];
+      }
+      return absl::OkStatus();
+    });
+  });
+}
+
+Var ConcatRows(const std::vector<Var>& parts) {
+  if (parts.empty()) return Var();
+  for (const Var& part : parts) {
+    if (OperandTape("ConcatRows", {parts[0], part}) == nullptr) return Var();
+  }
+  if (parts.size() == 1) return parts[0];
+  return RunOp("ConcatRows", {parts[0]}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_ASSIGN_OR_RETURN(const Shape shape, ConcatRowsShape(parts));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty(shape));
+    int64_t row = 0;
+    for (const Var& part : parts) {
+      const int64_t end = row + part.shape()[0];
+      PAGODA_RETURN_IF_ERROR(AxpBy(tape.ctx(), 1.0f, part.value(), 0.0f, y.Rows(row, end)));
+      row = end;
+    }
+    return tape.Node(y, parts, [parts](const Tensor& dy) -> absl::Status {
+      int64_t first = 0;
+      for (const Var& part : parts) {
+        const int64_t last = first + part.shape()[0];
+        PAGODA_RETURN_IF_ERROR(AddGradient(part, [&](const Tensor& dx, float beta) {
+          return AxpBy(part.tape().ctx(), 1.0f, dy.Rows(first, last), beta, dx);
+        }));
+        first = last;
       }
       return absl::OkStatus();
     });
@@ -212,13 +259,21 @@ Var PadSequences(const Var& ragged, const std::vector<int32_t>& offsets, int64_t
   return RunOp("PadSequences", {ragged}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_RETURN_IF_ERROR(CheckRank(ragged, 2));
     PAGODA_RETURN_IF_ERROR(CheckOffsets(offsets, ragged.shape()[0]));
-    const int64_t n = static_cast<int64_t>(offsets.size()) - 1;
-    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {n + 1}));
+    const int64_t num_offsets = static_cast<int64_t>(offsets.size());
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {num_offsets}));
+    return PadSequences(ragged, ends, length);
+  });
+}
+
+Var PadSequences(const Var& ragged, const Tensor& offsets, int64_t length) {
+  return RunOp("PadSequences", {ragged}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(ragged, 2));
+    const int64_t n = offsets.size() - 1;
     PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({n, length, ragged.shape()[1]}));
-    PAGODA_RETURN_IF_ERROR(pagoda::PadSequences(tape.ctx(), ragged.value(), ends, 0.0f, y));
-    return tape.Node(y, {ragged}, [ragged, ends](const Tensor& dy) {
+    PAGODA_RETURN_IF_ERROR(pagoda::PadSequences(tape.ctx(), ragged.value(), offsets, 0.0f, y));
+    return tape.Node(y, {ragged}, [ragged, offsets](const Tensor& dy) {
       return AddGradient(ragged, [&](const Tensor& dx, float beta) {
-        return pagoda::UnpadSequences(ragged.tape().ctx(), dy, ends, beta, dx);
+        return pagoda::UnpadSequences(ragged.tape().ctx(), dy, offsets, beta, dx);
       });
     });
   });
@@ -228,13 +283,20 @@ Var UnpadSequences(const Var& padded, const std::vector<int32_t>& offsets) {
   return RunOp("UnpadSequences", {padded}, [&](Tape& tape) -> absl::StatusOr<Var> {
     PAGODA_RETURN_IF_ERROR(CheckRank(padded, 3));
     PAGODA_RETURN_IF_ERROR(CheckOffsets(offsets, offsets.empty() ? 0 : offsets.back()));
-    const int64_t n = static_cast<int64_t>(offsets.size()) - 1;
-    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {n + 1}));
-    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({offsets.back(), padded.shape()[2]}));
-    PAGODA_RETURN_IF_ERROR(pagoda::UnpadSequences(tape.ctx(), padded.value(), ends, 0.0f, y));
-    return tape.Node(y, {padded}, [padded, ends](const Tensor& dy) {
+    const int64_t num_offsets = static_cast<int64_t>(offsets.size());
+    PAGODA_ASSIGN_OR_RETURN(const Tensor ends, tape.ctx().Upload<int32_t>(offsets, {num_offsets}));
+    return UnpadSequences(padded, ends, offsets.back());
+  });
+}
+
+Var UnpadSequences(const Var& padded, const Tensor& offsets, int64_t num_rows) {
+  return RunOp("UnpadSequences", {padded}, [&](Tape& tape) -> absl::StatusOr<Var> {
+    PAGODA_RETURN_IF_ERROR(CheckRank(padded, 3));
+    PAGODA_ASSIGN_OR_RETURN(Tensor y, tape.ctx().Empty({num_rows, padded.shape()[2]}));
+    PAGODA_RETURN_IF_ERROR(pagoda::UnpadSequences(tape.ctx(), padded.value(), offsets, 0.0f, y));
+    return tape.Node(y, {padded}, [padded, offsets](const Tensor& dy) {
       return AddGradient(padded, [&](const Tensor& dx, float beta) {
-        return pagoda::PadSequences(padded.tape().ctx(), dy, ends, beta, dx);
+        return pagoda::PadSequences(padded.tape().ctx(), dy, offsets, beta, dx);
       });
     });
   });

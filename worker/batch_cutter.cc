@@ -69,7 +69,7 @@ std::optional<RawBatch> BatchCutter::Share(const std::vector<Span>& spans, int64
                                            int64_t batch_of_epoch, uint64_t batch_first) const {
   int64_t begin = 0, end = total;
   RawBatch batch;
-  batch.first_sample = batch_first;
+  batch.first_sample = batch.global_first_sample = batch_first;
   if (options_.share == BatchShare::kSlice) {
     begin = total * options_.rank / options_.num_workers;
     end = total * (options_.rank + 1) / options_.num_workers;

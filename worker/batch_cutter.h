@@ -46,6 +46,7 @@ struct RawBatch {
   std::vector<RawRow> rows;
   std::vector<std::shared_ptr<const Window>> windows;  // Keep the rows' texts alive.
   uint64_t first_sample = 0;                           // Global index of rows[0].
+  uint64_t global_first_sample = 0;                    // Of the global batch's first row.
   CutPosition after;
   double progress = 0.0;  // Of all epochs, after this batch.
 };

@@ -16,12 +16,6 @@ std::vector<int64_t> TableDims(const ModelInstance& model) {
   return dims;
 }
 
-Batch EmptyBatch(const FeatureSchema& schema) {
-  Batch batch;
-  batch.sparse.resize(schema.SparseFeatures().size());
-  return batch;
-}
-
 }  // namespace
 
 BatchFlow::BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times,

@@ -302,6 +302,7 @@ class ThreadedReader : public BatchReader {
     parsed.progress = raw.progress;
     Batch batch = transform_.NewBatch(static_cast<int64_t>(raw.rows.size()));
     batch.first_sample = raw.first_sample;
+    batch.global_first_sample = raw.global_first_sample;
     batch.files = files_;
     for (size_t i = 0; i < raw.rows.size(); ++i) {
       if (i + kRowsPrefetched < raw.rows.size()) Prefetch(raw.rows[i + kRowsPrefetched]);

@@ -72,8 +72,8 @@ absl::StatusOr<std::unique_ptr<PrefetchedBatch>> Prefetcher::Make(int64_t index)
   made->is_prepared = index % options_.prepare_every == options_.prepare_offset;
   if (made->is_prepared) {
     const std::string origin = batch->size > 0 ? batch->OriginRange() : std::string("empty batch");
-    absl::StatusOr<PreparedBatch> prepared =
-        PrepareBatch(options_.reader.schema, *options_.declaration, *std::move(batch));
+    absl::StatusOr<PreparedBatch> prepared = PrepareBatch(
+        options_.reader.schema, *options_.declaration, *std::move(batch), options_.use);
     if (!prepared.ok()) return WithContext(prepared.status(), origin);
     made->prepared = *std::move(prepared);
     if (options_.find_repeats) MarkRepeats(*made);

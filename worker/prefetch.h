@@ -40,7 +40,8 @@ struct PrefetchOptions {
   ReaderPosition start;
   OpenReaderFn open_reader;                  // Empty: BatchReader::Open.
   const Declaration* declaration = nullptr;  // Must outlive the prefetcher.
-  int64_t batches_ahead = 4;                 // > 0: held ready beside the one in the making.
+  BatchUse use = BatchUse::kTrain;
+  int64_t batches_ahead = 4;  // > 0: held ready beside the one in the making.
   bool find_repeats = false;
   // By table: every row changes with every step (exact tables). Missing: no.
   std::vector<bool> repeat_all;

@@ -27,6 +27,7 @@ absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled,
   ModelInstance& model = *context.model;
   PreparedBatch& prepared = pulled.data->prepared;
   std::vector<float> labels = std::exchange(prepared.batch.labels, {});
+  std::vector<float> targets = std::exchange(prepared.batch.targets, {});
   StepInput input;
   input.batch = &prepared;
   for (const std::vector<float>& rows : pulled.rows) input.rows.push_back(rows.data());
@@ -34,6 +35,7 @@ absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled,
                                  model.parameters(), input);
   PAGODA_RETURN_IF_ERROR(step.status());
   prepared.batch.labels = std::move(labels);
+  prepared.batch.targets = std::move(targets);
   return visit(prepared.batch, step->get());
 }
 
@@ -50,6 +52,7 @@ absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& 
   prefetch.reader.data.shuffle_rows = 0;
   prefetch.reader.data.sharding = "rows";
   prefetch.declaration = &context.model->declaration();
+  prefetch.use = BatchUse::kScore;
   prefetch.prepare_every = options.num_workers;
   prefetch.prepare_offset = options.rank;
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<Prefetcher> prefetcher, Prefetcher::Start(prefetch));
@@ -80,8 +83,8 @@ absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& 
 absl::Status ScoreOneBatch(const EvaluationContext& context, const FeatureSchema& schema,
                            Batch batch, const ScoringVisitor& visit) {
   auto data = std::make_unique<PrefetchedBatch>();
-  PAGODA_ASSIGN_OR_RETURN(data->prepared,
-                          PrepareBatch(schema, context.model->declaration(), std::move(batch)));
+  PAGODA_ASSIGN_OR_RETURN(data->prepared, PrepareBatch(schema, context.model->declaration(),
+                                                       std::move(batch), BatchUse::kScore));
   data->is_prepared = true;
   RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
   const std::shared_ptr<PulledBatch> pulled = puller.Start(std::move(data), 0);

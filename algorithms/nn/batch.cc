@@ -43,10 +43,17 @@ class IdNumbering {
   uint64_t mask_ = 0;
 };
 
-// Row numbers (within a table) of each value of some features.
+// What looks a table up, each distinct, in lookup order: sparse features, then negatives.
+struct TableUsers {
+  std::vector<int> features, negatives;
+  friend auto operator<=>(const TableUsers&, const TableUsers&) = default;
+};
+
+// Row numbers (within a table) of each value of its users.
 struct NumberedFeatures {
   std::vector<FeatureId> unique_ids;
-  std::map<int, std::vector<int32_t>> rows;  // Sparse feature -> [nnz of the feature].
+  std::map<int, std::vector<int32_t>> rows;           // Sparse feature -> [nnz of the feature].
+  std::map<int, std::vector<int32_t>> negative_rows;  // Negatives -> [their number].
 };
 
 absl::Status CheckSize(const char* what, size_t found, int64_t wanted, bool may_be_empty) {
@@ -57,7 +64,19 @@ absl::Status CheckSize(const char* what, size_t found, int64_t wanted, bool may_
       absl::StrCat("a batch has ", found, " ", what, " where ", wanted, " are needed"));
 }
 
-absl::Status CheckRagged(const RaggedIds& values, int64_t size, const std::string& name) {
+// How many rows a feature has: samples, or those of its join.
+int64_t RowsOf(const Batch& batch, const RaggedIds& values) {
+  return values.join < 0 ? batch.size : batch.joins[static_cast<size_t>(values.join)].num_rows;
+}
+
+absl::Status CheckRagged(const Batch& batch, const FeatureSchema& schema, const RaggedIds& values,
+                         const FeatureSpec& spec) {
+  const int join = spec.join.empty() ? -1 : schema.JoinIndex(spec.join);
+  if (values.join != join) {
+    return absl::InvalidArgumentError(absl::StrCat("feature '", spec.name, "' is of join ", join,
+                                                   " but its values are of join ", values.join));
+  }
+  const int64_t size = RowsOf(batch, values);
   bool ok = static_cast<int64_t>(values.offsets.size()) == size + 1 && values.offsets[0] == 0;
   for (int64_t i = 0; ok && i < size; ++i) {
     ok = values.offsets[static_cast<size_t>(i)] <= values.offsets[static_cast<size_t>(i) + 1];
@@ -65,9 +84,25 @@ absl::Status CheckRagged(const RaggedIds& values, int64_t size, const std::strin
   if (ok && values.ids.size() == static_cast<size_t>(values.offsets.back())) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat("feature '", name,
-                                                 "': the offsets of its values do not fit ", size,
-                                                 " samples and ", values.ids.size(), " values"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "feature '", spec.name, "': the offsets of its values do not fit ", size,
+      join < 0 ? " samples and " : " rows of its join and ", values.ids.size(), " values"));
+}
+
+absl::Status CheckJoins(const FeatureSchema& schema, const Batch& batch) {
+  PAGODA_RETURN_IF_ERROR(
+      CheckSize("joins", batch.joins.size(), static_cast<int64_t>(schema.joins.size()), false));
+  for (size_t j = 0; j < batch.joins.size(); ++j) {
+    const BatchJoin& join = batch.joins[j];
+    PAGODA_RETURN_IF_ERROR(CheckSize("join rows", join.sample_row.size(), batch.size, false));
+    for (const int32_t row : join.sample_row) {
+      if (row >= 0 && row < join.num_rows) continue;
+      return absl::InvalidArgumentError(absl::StrCat("a sample names row ", row, " of ",
+                                                     join.num_rows, " of join '",
+                                                     schema.joins[j].name, "'"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckBatch(const FeatureSchema& schema, const Batch& batch) {
@@ -81,41 +116,82 @@ absl::Status CheckBatch(const FeatureSchema& schema, const Batch& batch) {
   PAGODA_RETURN_IF_ERROR(CheckSize("labels", batch.labels.size(), batch.size, true));
   PAGODA_RETURN_IF_ERROR(CheckSize("weights", batch.weights.size(), batch.size, true));
   PAGODA_RETURN_IF_ERROR(CheckSize("groups", batch.groups.size(), batch.size, true));
+  const auto num_targets = static_cast<int64_t>(schema.targets.size());
+  PAGODA_RETURN_IF_ERROR(
+      CheckSize("targets", batch.targets.size(), batch.size * num_targets, true));
+  const auto num_slices = static_cast<int64_t>(schema.slices.size());
+  PAGODA_RETURN_IF_ERROR(CheckSize("slices", batch.slices.size(), batch.size * num_slices, true));
+  PAGODA_RETURN_IF_ERROR(CheckJoins(schema, batch));
   for (size_t k = 0; k < sparse.size(); ++k) {
     const FeatureSpec& spec = schema.features[static_cast<size_t>(sparse[k])];
-    PAGODA_RETURN_IF_ERROR(CheckRagged(batch.sparse[k], batch.size, spec.name));
+    PAGODA_RETURN_IF_ERROR(CheckRagged(batch, schema, batch.sparse[k], spec));
   }
   return absl::OkStatus();
 }
 
-// The features that look table `table` up, distinct, in lookup order.
-std::vector<int> FeaturesOfTable(const Declaration& declaration, int table) {
-  std::vector<int> features;
+TableUsers UsersOf(const Declaration& declaration, int table) {
+  TableUsers users;
+  const auto add = [](std::vector<int>& to, int user) {
+    if (std::find(to.begin(), to.end(), user) == to.end()) to.push_back(user);
+  };
   for (const LookupDecl& lookup : declaration.lookups) {
+    if (lookup.negatives >= 0) {
+      if (lookup.tables[0] == table) add(users.negatives, lookup.negatives);
+      continue;
+    }
     for (size_t k = 0; k < lookup.features.size(); ++k) {
-      if (lookup.tables[k] != table) continue;
-      if (std::find(features.begin(), features.end(), lookup.features[k]) == features.end()) {
-        features.push_back(lookup.features[k]);
-      }
+      if (lookup.tables[k] == table) add(users.features, lookup.features[k]);
     }
   }
-  return features;
+  return users;
 }
 
-NumberedFeatures NumberIds(const Batch& batch, const std::vector<int>& features) {
+NumberedFeatures NumberIds(const PreparedBatch& prepared, const TableUsers& users) {
   NumberedFeatures numbered;
-  int64_t num_values = 0;
-  for (int feature : features) {
-    num_values += static_cast<int64_t>(batch.sparse[static_cast<size_t>(feature)].ids.size());
-  }
-  IdNumbering numbering(num_values, &numbered.unique_ids);
-  for (int feature : features) {
-    const std::vector<FeatureId>& ids = batch.sparse[static_cast<size_t>(feature)].ids;
-    std::vector<int32_t>& rows = numbered.rows[feature];
+  const auto features = [&](int feature) -> const std::vector<FeatureId>& {
+    return prepared.batch.sparse[static_cast<size_t>(feature)].ids;
+  };
+  const auto negatives = [&](int index) -> const std::vector<FeatureId>& {
+    return prepared.negatives[static_cast<size_t>(index)].ids;
+  };
+  size_t num_values = 0;
+  for (const int feature : users.features) num_values += features(feature).size();
+  for (const int index : users.negatives) num_values += negatives(index).size();
+  IdNumbering numbering(static_cast<int64_t>(num_values), &numbered.unique_ids);
+  const auto number = [&](const std::vector<FeatureId>& ids, std::vector<int32_t>& rows) {
     rows.resize(ids.size());
     for (size_t i = 0; i < ids.size(); ++i) rows[i] = numbering.Add(ids[i]);
-  }
+  };
+  for (const int feature : users.features) number(features(feature), numbered.rows[feature]);
+  for (const int index : users.negatives) number(negatives(index), numbered.negative_rows[index]);
   return numbered;
+}
+
+absl::StatusOr<DrawnNegatives> DrawNegatives(const NegativesDecl& decl, const Batch& batch,
+                                             BatchUse use) {
+  DrawnNegatives drawn;
+  if (use == BatchUse::kScore || batch.size == 0) return drawn;
+  if (decl.catalogue == nullptr) {
+    return absl::FailedPreconditionError("negatives are drawn from a catalogue not yet loaded");
+  }
+  const bool per_sample = decl.scope == NegativeScope::kSample;
+  const int64_t num_sets = per_sample ? batch.size : 1;
+  constexpr int64_t kLimit = std::numeric_limits<int32_t>::max();
+  if (decl.count > kLimit / num_sets) {
+    return absl::InvalidArgumentError(absl::StrCat("a batch of ", batch.size, " samples with ",
+                                                   decl.count,
+                                                   " negatives each holds 2^31 or more of them"));
+  }
+  const uint64_t first = per_sample ? batch.first_sample : batch.global_first_sample;
+  for (int64_t set = 0; set < num_sets; ++set) {
+    const RandomKey key = decl.key.Derive(first + static_cast<uint64_t>(set));
+    for (int64_t n = 0; n < decl.count; ++n) {
+      const FeatureId id = decl.catalogue->Draw(key, static_cast<uint64_t>(n));
+      drawn.ids.push_back(id);
+      drawn.log_q.push_back(decl.catalogue->LogQ(id));
+    }
+  }
+  return drawn;
 }
 
 // Counting sort of the occurrences by row; stable, so segments ascend.
@@ -138,39 +214,51 @@ void Transpose(bool sequence, LookupIndex* index) {
   offsets.pop_back();
 }
 
-// Sample-major inverse and offsets from the feature-major row numbers.
-void Interleave(const Batch& batch, const LookupDecl& lookup,
-                const std::vector<const int32_t*>& rows, const std::vector<int32_t>& first_rows,
-                LookupIndex* index) {
-  const size_t num_features = lookup.features.size();
-  std::vector<const int32_t*> offsets(num_features);
-  size_t nnz = 0;
-  for (size_t k = 0; k < num_features; ++k) {
-    const RaggedIds& values = batch.sparse[static_cast<size_t>(lookup.features[k])];
-    offsets[k] = values.offsets.data();
-    nnz += values.ids.size();
+// The values that a feature brings to a pooled lookup: its own, or those of each sample's
+// join row.
+int64_t NumPooledValues(const Batch& batch, const RaggedIds& values) {
+  if (values.join < 0) return static_cast<int64_t>(values.ids.size());
+  int64_t count = 0;
+  for (const int32_t row : batch.joins[static_cast<size_t>(values.join)].sample_row) {
+    const auto r = static_cast<size_t>(row);
+    count += values.offsets[r + 1] - values.offsets[r];
   }
+  return count;
+}
+
+// One feature of a lookup, as Interleave reads it.
+struct FeatureRows {
+  const int32_t* rows = nullptr;        // [nnz] numbers within the table.
+  const int32_t* offsets = nullptr;     // [rows of the feature + 1]
+  const int32_t* sample_row = nullptr;  // Null: row i of the feature is segment row i.
+  int32_t first_row = 0;                // Of the table within the lookup.
+};
+
+// Sample-major inverse and offsets from the feature-major row numbers; `num_rows` segments
+// of each feature.
+void Interleave(const std::vector<FeatureRows>& features, int64_t num_rows, size_t nnz,
+                LookupIndex* index) {
   index->inverse.resize(nnz);
-  index->offsets.resize(static_cast<size_t>(batch.size) * num_features + 1);
+  index->offsets.resize(static_cast<size_t>(num_rows) * features.size() + 1);
   int32_t* inverse = index->inverse.data();
   int32_t* segment_end = index->offsets.data();
   *segment_end++ = 0;
   int32_t count = 0;
-  for (int64_t i = 0; i < batch.size; ++i) {
-    for (size_t k = 0; k < num_features; ++k) {
-      const int32_t end = offsets[k][i + 1];
-      for (int32_t p = offsets[k][i]; p < end; ++p) inverse[count++] = first_rows[k] + rows[k][p];
+  for (int64_t i = 0; i < num_rows; ++i) {
+    for (const FeatureRows& feature : features) {
+      const int64_t row = feature.sample_row == nullptr ? i : feature.sample_row[i];
+      const int32_t end = feature.offsets[row + 1];
+      for (int32_t p = feature.offsets[row]; p < end; ++p) {
+        inverse[count++] = feature.first_row + feature.rows[p];
+      }
       *segment_end++ = count;
     }
   }
 }
 
-LookupIndex IndexLookup(const FeatureSchema& schema, const PreparedBatch& prepared,
-                        const LookupDecl& lookup,
-                        const std::vector<const NumberedFeatures*>& numbered) {
+// The lookup's place among the rows of its group.
+LookupIndex PlaceLookup(const PreparedBatch& prepared, const LookupDecl& lookup) {
   LookupIndex index;
-  const size_t num_features = lookup.features.size();
-  index.num_features = static_cast<int64_t>(num_features);
   int64_t begin = std::numeric_limits<int64_t>::max();
   int64_t end = 0;
   for (int table : lookup.tables) {
@@ -182,20 +270,59 @@ LookupIndex IndexLookup(const FeatureSchema& schema, const PreparedBatch& prepar
   }
   index.first_row = begin;
   index.num_rows = end - begin;
+  return index;
+}
+
+LookupIndex IndexNegatives(const PreparedBatch& prepared, const Declaration& declaration,
+                           const LookupDecl& lookup, const NumberedFeatures& numbered) {
+  LookupIndex index = PlaceLookup(prepared, lookup);
+  const NegativesDecl& decl = declaration.negatives[static_cast<size_t>(lookup.negatives)];
+  index.num_features = 1;
+  index.columns = {0};
+  index.pooling = {static_cast<int32_t>(Pooling::kSum)};
+  index.inverse = numbered.negative_rows.at(lookup.negatives);
+  const auto count = static_cast<int32_t>(index.inverse.size());
+  index.offsets = {0};
+  while (index.offsets.back() < count) {
+    index.offsets.push_back(index.offsets.back() + static_cast<int32_t>(decl.count));
+  }
+  Transpose(true, &index);
+  return index;
+}
+
+LookupIndex IndexLookup(const FeatureSchema& schema, const PreparedBatch& prepared,
+                        const LookupDecl& lookup,
+                        const std::vector<const NumberedFeatures*>& numbered) {
+  LookupIndex index = PlaceLookup(prepared, lookup);
+  const Batch& batch = prepared.batch;
   const std::vector<int> sparse = schema.SparseFeatures();
-  std::vector<const int32_t*> rows(num_features);
-  std::vector<int32_t> first_rows(num_features);
-  for (size_t k = 0; k < num_features; ++k) {
-    const int feature = lookup.features[k];
+  index.num_features = static_cast<int64_t>(lookup.features.size());
+  std::vector<FeatureRows> features;
+  int64_t num_rows = batch.size;
+  int64_t nnz = 0;
+  for (size_t k = 0; k < lookup.features.size(); ++k) {
+    const auto feature = static_cast<size_t>(lookup.features[k]);
     const size_t table = static_cast<size_t>(lookup.tables[k]);
-    const FeatureSpec& spec =
-        schema.features[static_cast<size_t>(sparse[static_cast<size_t>(feature)])];
+    const FeatureSpec& spec = schema.features[static_cast<size_t>(sparse[feature])];
     index.columns.push_back(static_cast<int32_t>(k));
     index.pooling.push_back(static_cast<int32_t>(spec.pooling));
-    rows[k] = numbered[table]->rows.at(feature).data();
-    first_rows[k] = static_cast<int32_t>(prepared.table_rows[table].first_row - begin);
+    const RaggedIds& values = batch.sparse[feature];
+    FeatureRows rows;
+    rows.rows = numbered[table]->rows.at(lookup.features[k]).data();
+    rows.offsets = values.offsets.data();
+    rows.first_row = static_cast<int32_t>(prepared.table_rows[table].first_row - index.first_row);
+    if (lookup.sequence) {
+      num_rows = RowsOf(batch, values);
+      nnz += static_cast<int64_t>(values.ids.size());
+    } else {
+      if (values.join >= 0) {
+        rows.sample_row = batch.joins[static_cast<size_t>(values.join)].sample_row.data();
+      }
+      nnz += NumPooledValues(batch, values);
+    }
+    features.push_back(rows);
   }
-  Interleave(prepared.batch, lookup, rows, first_rows, &index);
+  Interleave(features, num_rows, static_cast<size_t>(nnz), &index);
   Transpose(lookup.sequence, &index);
   return index;
 }
@@ -225,7 +352,9 @@ absl::Status CheckLimits(const Declaration& declaration, const Batch& batch) {
         return absl::InvalidArgumentError(
             absl::StrCat("a lookup names sparse feature ", feature, " of ", batch.sparse.size()));
       }
-      num_values += static_cast<int64_t>(batch.sparse[static_cast<size_t>(feature)].ids.size());
+      const RaggedIds& values = batch.sparse[static_cast<size_t>(feature)];
+      num_values += lookup.sequence ? static_cast<int64_t>(values.ids.size())
+                                    : NumPooledValues(batch, values);
     }
   }
   if (num_values < kLimit) return absl::OkStatus();
@@ -234,6 +363,27 @@ absl::Status CheckLimits(const Declaration& declaration, const Batch& batch) {
 }
 
 }  // namespace
+
+absl::Span<const FeatureId> Batch::IdsOf(int feature, int64_t sample) const {
+  const RaggedIds& values = sparse[static_cast<size_t>(feature)];
+  auto row = static_cast<size_t>(sample);
+  if (values.join >= 0) {
+    row = static_cast<size_t>(joins[static_cast<size_t>(values.join)].sample_row[row]);
+  }
+  const auto begin = static_cast<size_t>(values.offsets[row]);
+  return absl::MakeConstSpan(values.ids)
+      .subspan(begin, static_cast<size_t>(values.offsets[row + 1]) - begin);
+}
+
+Batch EmptyBatch(const FeatureSchema& schema) {
+  Batch batch;
+  for (const int feature : schema.SparseFeatures()) {
+    const std::string& join = schema.features[static_cast<size_t>(feature)].join;
+    batch.sparse.emplace_back().join = join.empty() ? -1 : schema.JoinIndex(join);
+  }
+  batch.joins.resize(schema.joins.size());
+  return batch;
+}
 
 std::string Batch::OriginRange() const {
   if (origins.empty()) return absl::StrCat("a batch of ", size, " samples of unknown origin");
@@ -261,28 +411,35 @@ std::string Batch::OriginRange() const {
 }
 
 absl::StatusOr<PreparedBatch> PrepareBatch(const FeatureSchema& schema,
-                                           const Declaration& declaration, Batch batch) {
+                                           const Declaration& declaration, Batch batch,
+                                           BatchUse use) {
   PAGODA_RETURN_IF_ERROR(CheckBatch(schema, batch));
   PAGODA_RETURN_IF_ERROR(CheckLimits(declaration, batch));
   PreparedBatch prepared;
   prepared.batch = std::move(batch);
   prepared.num_dense = static_cast<int64_t>(schema.DenseFeatures().size());
+  prepared.num_targets = static_cast<int64_t>(schema.targets.size());
+  for (const NegativesDecl& decl : declaration.negatives) {
+    PAGODA_ASSIGN_OR_RETURN(DrawnNegatives drawn, DrawNegatives(decl, prepared.batch, use));
+    prepared.negatives.push_back(std::move(drawn));
+  }
   // Tables that the same features look up (an embedding and a wide weight)
   // have the same ids: they are numbered once.
-  std::map<std::vector<int>, NumberedFeatures> by_features;
+  std::map<TableUsers, NumberedFeatures> by_users;
   std::vector<const NumberedFeatures*> numbered;
   for (size_t t = 0; t < declaration.tables.size(); ++t) {
-    const std::vector<int> features = FeaturesOfTable(declaration, static_cast<int>(t));
-    auto it = by_features.find(features);
-    if (it == by_features.end()) {
-      it = by_features.emplace(features, NumberIds(prepared.batch, features)).first;
-    }
+    const TableUsers users = UsersOf(declaration, static_cast<int>(t));
+    auto it = by_users.find(users);
+    if (it == by_users.end()) it = by_users.emplace(users, NumberIds(prepared, users)).first;
     numbered.push_back(&it->second);
     prepared.unique_ids.push_back(it->second.unique_ids);
   }
   LayOutRows(declaration, &prepared);
   for (const LookupDecl& lookup : declaration.lookups) {
-    prepared.lookups.push_back(IndexLookup(schema, prepared, lookup, numbered));
+    prepared.lookups.push_back(
+        lookup.negatives >= 0 ? IndexNegatives(prepared, declaration, lookup,
+                                               *numbered[static_cast<size_t>(lookup.tables[0])])
+                              : IndexLookup(schema, prepared, lookup, numbered));
   }
   return prepared;
 }

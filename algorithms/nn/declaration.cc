@@ -8,6 +8,7 @@ namespace {
 absl::Status CheckLookup(const FeatureSchema& schema, const Declaration& declaration,
                          const LookupDecl& lookup, size_t index) {
   const std::string where = absl::StrCat("lookup ", index);
+  if (lookup.negatives >= 0) return absl::OkStatus();  // CheckNegatives looks at it.
   if (lookup.features.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, " has no features"));
   }
@@ -42,6 +43,36 @@ absl::Status CheckLookup(const FeatureSchema& schema, const Declaration& declara
   return absl::OkStatus();
 }
 
+absl::Status CheckNegatives(const FeatureSchema& schema, const Declaration& declaration,
+                            size_t index) {
+  const NegativesDecl& negatives = declaration.negatives[index];
+  const std::string where = absl::StrCat("negatives ", index);
+  const std::vector<int> sparse = schema.SparseFeatures();
+  const int num_tables = static_cast<int>(declaration.tables.size());
+  if (negatives.feature < 0 || negatives.feature >= static_cast<int>(sparse.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, " name sparse feature ", negatives.feature, " of ", sparse.size()));
+  }
+  if (negatives.table < 0 || negatives.table >= num_tables) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, " name table ", negatives.table, " of ", num_tables));
+  }
+  if (negatives.count < 1 || negatives.num_items < 0 || !(negatives.popularity_power >= 0.0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, " have a count of ", negatives.count, ", ", negatives.num_items,
+                     " items and a popularity power of ", negatives.popularity_power,
+                     "; the count must be at least 1, the others not below 0"));
+  }
+  const FeatureSpec& spec =
+      schema.features[static_cast<size_t>(sparse[static_cast<size_t>(negatives.feature)])];
+  if (negatives.num_items > 0 && spec.kind != FeatureKind::kId) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": ids 1 to ", negatives.num_items,
+                                                   " are no values of feature '", spec.name,
+                                                   "', which is not of kind id"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 TableHandle Declaration::AddTable(TableDecl table) {
@@ -60,6 +91,20 @@ LookupHandle Declaration::AddLookup(LookupDecl lookup) {
 DenseHandle Declaration::AddDense(DenseDecl parameter) {
   dense.push_back(std::move(parameter));
   return DenseHandle{static_cast<int>(dense.size()) - 1};
+}
+
+NegativesHandle Declaration::AddNegatives(NegativesDecl added) {
+  const NegativesHandle handle{static_cast<int>(negatives.size())};
+  AddLookup({.tables = {added.table}, .sequence = true, .negatives = handle.index});
+  negatives.push_back(std::move(added));
+  return handle;
+}
+
+LookupHandle Declaration::LookupOf(NegativesHandle handle) const {
+  for (size_t i = 0; i < lookups.size(); ++i) {
+    if (lookups[i].negatives == handle.index) return LookupHandle{static_cast<int>(i)};
+  }
+  return LookupHandle{};
 }
 
 absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration) {
@@ -84,6 +129,9 @@ absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& de
   }
   for (size_t i = 0; i < declaration.lookups.size(); ++i) {
     PAGODA_RETURN_IF_ERROR(CheckLookup(schema, declaration, declaration.lookups[i], i));
+  }
+  for (size_t i = 0; i < declaration.negatives.size(); ++i) {
+    PAGODA_RETURN_IF_ERROR(CheckNegatives(schema, declaration, i));
   }
   return absl::OkStatus();
 }

@@ -4,11 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "algorithms/nn/feature_schema.h"
+#include "algorithms/nn/item_catalogue.h"
+#include "base/random.h"
 #include "kernels/tensor.h"
 
 namespace pagoda {
@@ -23,15 +26,49 @@ struct TableDecl {
   // keeps in front of the embedding in one row).
   int64_t init_zero_columns = 0;
   std::string optimizer = "";  // "ftrl", ...; empty = job default.
+  // Pulls bring each row's count and age (ForwardInput::RowCount, RowAge).
+  bool statistics = false;
 };
 
 // One gather of features' rows into one tensor.
 //   pooled:    [batch, features.size(), dim]; pooling per FeatureSpec
 //   sequence:  [nnz, dim] plus offsets (exactly one feature)
+// Joined features: pooled as if every sample had its join row's values; a sequence has
+// each join row's values once (ForwardInput::Sequence::sample_row).
 struct LookupDecl {
-  std::vector<int> features;  // Positions in Batch::sparse.
-  std::vector<int> tables;    // Table of each feature; all of one dim.
+  std::vector<int> features = {};  // Positions in Batch::sparse.
+  std::vector<int> tables = {};    // Table of each feature; all of one dim.
   bool sequence = false;
+  int negatives = -1;  // Rows of Declaration::negatives[i] instead of features' (AddNegatives).
+};
+
+enum class NegativeScope {
+  kBatch,   // `count` items, shared by all samples of the global batch.
+  kSample,  // `count` items for each sample.
+};
+enum class NegativeSampler {
+  kUniform,     // Every item of the catalogue alike.
+  kPopularity,  // In proportion to (1 + occurrences in the training data)^popularity_power.
+};
+
+// Items drawn at random, with replacement, for the model to tell positives from. Their
+// rows are among the batch's unique rows, so that gradients merge with the other uses of
+// the table. An item that is also the sample's positive is drawn like any other: the
+// logits leave it out (SampledSoftmaxLogits).
+struct NegativesDecl {
+  int feature = -1;   // Position in Batch::sparse: the items are values of this feature.
+  int table = -1;     // Where their rows are.
+  int64_t count = 0;  // >= 1
+  NegativeScope scope = NegativeScope::kBatch;
+  NegativeSampler sampler = NegativeSampler::kUniform;
+  double popularity_power = 1.0;
+  // > 0: the items are the ids 1 .. num_items. 0: the values of the feature's column in
+  // the item file ([data.items]).
+  int64_t num_items = 0;
+
+  // Set by the trainer after Declare, before the first batch.
+  std::shared_ptr<const ItemCatalogue> catalogue = nullptr;
+  RandomKey key = {};
 };
 
 enum class InitKind { kZeros, kOnes, kXavierUniform, kHeNormal, kNormal };
@@ -55,21 +92,28 @@ struct LookupHandle {
 struct DenseHandle {
   int index = -1;
 };
+struct NegativesHandle {
+  int index = -1;
+};
 
 // Filled by Model::Declare. Names must be unique; CheckDeclaration checks.
 struct Declaration {
   std::vector<TableDecl> tables;
   std::vector<LookupDecl> lookups;
   std::vector<DenseDecl> dense;
+  std::vector<NegativesDecl> negatives;
 
   TableHandle AddTable(TableDecl table);  // A known name returns its handle.
   LookupHandle AddLookup(LookupDecl lookup);
   DenseHandle AddDense(DenseDecl parameter);
+  NegativesHandle AddNegatives(NegativesDecl negatives);  // Adds their lookup, too.
+  // The lookup of some negatives.
+  LookupHandle LookupOf(NegativesHandle negatives) const;
 };
 
 // Checks what a model declared, once, before anything is created from it.
-//   INVALID_ARGUMENT  a name occurs twice, a size is out of range, or a lookup
-//                     names features or tables that are not there or whose
+//   INVALID_ARGUMENT  a name occurs twice, a size is out of range, or a lookup or
+//                     negatives name features or tables that are not there or whose
 //                     dimensions differ (names them)
 absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration);
 

@@ -39,4 +39,18 @@ int FeatureSchema::DenseIndex(const std::string& name) const {
   return IndexAmong(features, false, name);
 }
 
+int FeatureSchema::TargetIndex(const std::string& name) const {
+  for (size_t i = 0; i < targets.size(); ++i) {
+    if (targets[i] == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int FeatureSchema::JoinIndex(const std::string& name) const {
+  for (size_t i = 0; i < joins.size(); ++i) {
+    if (joins[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
 }  // namespace pagoda

@@ -37,6 +37,8 @@ struct FeatureSpec {
   NumericTransform transform;      // kNumeric, and before bucketising.
   std::vector<double> boundaries;  // kBucketised: ascending; n + 1 buckets.
   int64_t num_buckets = 0;         // kCategorical: > 0 folds hashes into [0, n).
+  bool optional = false;           // A data set without the column reads as absent cells.
+  std::string join;                // Not empty: `column` is one of this JoinSpec's files.
 
   bool sparse() const { return kind != FeatureKind::kNumeric; }
   bool sequence() const { return last > 0; }
@@ -44,16 +46,36 @@ struct FeatureSpec {
   const std::string& column_name() const { return column.empty() ? name : column; }
 };
 
+// A side file: one row per key, whose columns features read as if they stood in every
+// sample with that key (FeatureSpec::join). A long sequence that many samples share is
+// then kept once per batch.
+struct JoinSpec {
+  std::string name;
+  std::string column;              // Key column of the samples; `name` when empty.
+  std::string key;                 // Key column of the side files; `column` when empty.
+  std::vector<std::string> files;  // Paths or globs, as DataOptions::files.
+  std::string format = "csv";      // csv | tsv, with a header.
+  // A sample whose key no side row has is a bad row; true: its joined cells are absent.
+  bool allow_missing = false;
+  int64_t memory_bytes_max = int64_t{2} << 30;  // Of the parsed rows.
+
+  const std::string& column_name() const { return column.empty() ? name : column; }
+  const std::string& key_name() const { return key.empty() ? column_name() : key; }
+};
+
 struct FeatureSchema {
   std::vector<FeatureSpec> features;  // In job-file order.
+  std::vector<JoinSpec> joins;        // In job-file order.
   std::string label;                  // Column of the label; empty for prediction only.
   // label = value >= threshold when set, else the cell must be 0 or 1 (or equal
   // to `label_positive`, when that is not empty, for 1, anything else 0).
   bool label_has_threshold = false;
   double label_threshold = 0.0;
   std::string label_positive;
-  std::string weight;  // Column of the sample weight; empty: 1.
-  std::string group;   // Column that GAUC groups by; empty: none.
+  std::string weight;                // Column of the sample weight; empty: 1.
+  std::string group;                 // Column that GAUC groups by; empty: none.
+  std::vector<std::string> targets;  // Columns of further numbers: Batch::targets.
+  std::vector<std::string> slices;   // Columns whose values metrics are parted by.
 
   // Positions in `features` of the sparse ones, in order: Batch::sparse[k] is
   // features[SparseFeatures()[k]]. Likewise the columns of Batch::dense.
@@ -62,6 +84,9 @@ struct FeatureSchema {
   // Position in Batch::sparse / Batch::dense of a feature name, or -1.
   int SparseIndex(const std::string& name) const;
   int DenseIndex(const std::string& name) const;
+  // Position in `targets` / `joins` of a name, or -1.
+  int TargetIndex(const std::string& name) const;
+  int JoinIndex(const std::string& name) const;
 };
 
 }  // namespace pagoda

@@ -32,12 +32,32 @@ class ForwardInput {
   // Columns [begin, end) of each row of a pooled lookup: [batch, features, end -
   // begin]. For rows of several parts; unlike a slice of Lookup it copies nothing.
   virtual Var LookupColumns(LookupHandle lookup, int64_t begin, int64_t end) = 0;
-  // Rows of a sequence lookup: values [nnz, dim]; offsets [batch + 1] on the host.
+  // Rows of a sequence lookup: values [nnz, dim]; offsets [rows + 1] on the host. Rows are
+  // the samples, or those of the feature's join: sample i then reads row sample_row[i]
+  // (SelectRows brings what was computed per row to the samples).
   struct Sequence {
     Var values;
-    const std::vector<int32_t>* offsets;
+    const std::vector<int32_t>* offsets = nullptr;
+    const std::vector<int32_t>* sample_row = nullptr;  // [batch]; null: row i is sample i.
+    int64_t num_rows() const { return static_cast<int64_t>(offsets->size()) - 1; }
   };
   virtual Sequence LookupSequence(LookupHandle lookup) = 0;
+  // Drawn negatives: rows [count, dim] (batch scope) or [batch * count, dim] (sample
+  // scope; those of sample i from i * count on). [0, dim] without samples, and always when
+  // not training.
+  struct NegativeRows {
+    Var rows;
+    const std::vector<FeatureId>* ids = nullptr;  // [rows]
+    const std::vector<float>* log_q = nullptr;    // [rows] ItemCatalogue::LogQ of ids.
+    const ItemCatalogue* catalogue = nullptr;     // For the positives' LogQ; may be null.
+  };
+  virtual NegativeRows Negatives(NegativesHandle negatives) = 0;
+  // Of the rows that a lookup gathered, no gradient: how many training steps have updated
+  // the row, and how many steps ago the last did (0 for a row that none has). Sequence:
+  // [nnz]; pooled: [batch, features], the mean over the feature's ids (0 without).
+  //   FAILED_PRECONDITION (on the tape)  TableDecl::statistics is not set
+  virtual Var RowCount(LookupHandle lookup) = 0;
+  virtual Var RowAge(LookupHandle lookup) = 0;
   // Dense features [batch, num_dense]; invalid Var when the schema has none.
   virtual Var Dense() = 0;
   virtual Var Parameter(DenseHandle handle) = 0;
@@ -45,6 +65,9 @@ class ForwardInput {
   virtual bool Updates(DenseHandle handle) const = 0;
   virtual Var Labels() = 0;   // [batch], no gradient; invalid without labels
   virtual Var Weights() = 0;  // [batch], no gradient; invalid when all are 1
+  // Column `index` of the targets, [batch], no gradient; invalid when the set has none.
+  //   REQUIRES: 0 <= index < FeatureSchema::targets.size()
+  virtual Var Target(int index) = 0;
   // First-seen-order raw batch on the host (group sizes, log-Q counts, ...).
   virtual const PreparedBatch& host() const = 0;
   // Key of this step's randomness; dropout combines it with the global sample index.
@@ -61,11 +84,18 @@ struct LossTerm {
   float weight = 1.0f;  // in the total loss
 };
 
+// A further prediction: a column of `pagoda predict`, and what [metrics] may score.
+struct NamedOutput {
+  std::string name;  // Letters, digits, '_', '.'; unique; not score, label, weight, group.
+  Var value;         // [batch]
+};
+
 struct ForwardOutput {
-  std::vector<LossTerm> losses;  // Empty when not training and no labels.
-  Var prediction;                // [batch], probability or score; invalid for retrieval
-  Var user;                      // retrieval: [batch, dim]
-  Var item;                      // retrieval: [batch, dim]
+  std::vector<LossTerm> losses;      // Empty when not training and no labels.
+  Var prediction;                    // [batch], probability or score; invalid for retrieval
+  std::vector<NamedOutput> outputs;  // The same names in every batch.
+  Var user;                          // retrieval: [batch, dim]
+  Var item;                          // retrieval: [batch, dim]
 };
 
 class Model {

@@ -1,7 +1,9 @@
 #include "algorithms/nn/step.h"
 
 #include <algorithm>
+#include <set>
 
+#include "absl/strings/ascii.h"
 #include "algorithms/nn/ops.h"
 
 namespace pagoda {
@@ -43,6 +45,9 @@ class StepImpl final : public ModelStep, public ForwardInput {
   Var Lookup(LookupHandle handle) override;
   Var LookupColumns(LookupHandle handle, int64_t begin, int64_t end) override;
   Sequence LookupSequence(LookupHandle handle) override;
+  NegativeRows Negatives(NegativesHandle handle) override;
+  Var RowCount(LookupHandle handle) override { return Statistic(handle, &RowStatistics::counts); }
+  Var RowAge(LookupHandle handle) override { return Statistic(handle, &RowStatistics::ages); }
   Var Dense() override;
   Var Parameter(DenseHandle handle) override;
   bool Updates(DenseHandle handle) const override {
@@ -54,11 +59,13 @@ class StepImpl final : public ModelStep, public ForwardInput {
   Var Weights() override {
     return HostLeaf(input_.batch->batch.weights, &StepUpload::weights, &weights_);
   }
+  Var Target(int index) override;
   const PreparedBatch& host() const override { return *input_.batch; }
   RandomKey random() const override { return input_.random; }
 
   absl::StatusOr<std::vector<LossValue>> Losses() override;
   absl::StatusOr<std::vector<float>> Predictions() override;
+  absl::StatusOr<std::vector<Output>> Outputs() override;
   absl::StatusOr<Embeddings> RetrievalEmbeddings() override;
   absl::Status Backward(const std::vector<double>& global_counts, OnFinalFn on_final) override;
   absl::Status RowGradients(const std::vector<float*>& host, CopyQueue* queue) override;
@@ -67,6 +74,11 @@ class StepImpl final : public ModelStep, public ForwardInput {
  private:
   absl::Status CheckInput() const;
   absl::Status CheckOutput() const;
+  absl::Status CheckNamedOutputs() const;
+  // One statistic of each row that a lookup gathers.
+  Var Statistic(LookupHandle handle, std::vector<float> RowStatistics::*statistic);
+  absl::StatusOr<std::vector<float>> StatisticOfRows(
+      size_t lookup, std::vector<float> RowStatistics::*statistic) const;
   bool IsFrozen(int table) const {
     return !input_.frozen_tables.empty() && input_.frozen_tables[static_cast<size_t>(table)];
   }
@@ -97,7 +109,7 @@ class StepImpl final : public ModelStep, public ForwardInput {
   std::vector<std::unique_ptr<RowPart>> row_parts_;
   std::vector<LookupState> lookups_;   // Per LookupDecl.
   std::vector<Var> dense_parameters_;  // Per DenseDecl.
-  Var dense_, labels_, weights_;
+  Var dense_, labels_, weights_, targets_;
   ForwardOutput output_;
 };
 
@@ -133,6 +145,28 @@ absl::Status StepImpl::CheckOutput() const {
     return absl::InvalidArgumentError(absl::StrCat("the model's prediction has shape ",
                                                    ShapeString(output_.prediction.shape()),
                                                    "; it must be ", ShapeString(wanted)));
+  }
+  return CheckNamedOutputs();
+}
+
+absl::Status StepImpl::CheckNamedOutputs() const {
+  std::set<std::string> names = {"score", "label", "weight", "group"};
+  const Shape wanted = {batch_size()};
+  for (const NamedOutput& output : output_.outputs) {
+    const bool plain = std::all_of(output.name.begin(), output.name.end(), [](unsigned char c) {
+      return absl::ascii_isalnum(c) || c == '_' || c == '.';
+    });
+    if (!plain || output.name.empty() || !names.insert(output.name).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model's output '", output.name,
+                       "' is named twice, like a column of its own, or not by letters, digits, "
+                       "'_' and '.' alone"));
+    }
+    if (output.value.valid() && output.value.shape() == wanted) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the model's output '", output.name, "' has shape ",
+                     output.value.valid() ? ShapeString(output.value.shape()) : "(none)",
+                     "; it must be ", ShapeString(wanted)));
   }
   return absl::OkStatus();
 }
@@ -240,7 +274,70 @@ Var StepImpl::LookupColumns(LookupHandle handle, int64_t begin, int64_t end) {
 
 ForwardInput::Sequence StepImpl::LookupSequence(LookupHandle handle) {
   const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(handle.index)];
-  return {LookupOrFail(handle, true, 0, Group(index.group).dim), &index.offsets};
+  const LookupDecl& decl = declaration_.lookups[static_cast<size_t>(handle.index)];
+  PAGODA_CHECK(decl.negatives < 0);
+  const Batch& batch = input_.batch->batch;
+  const int join = batch.sparse[static_cast<size_t>(decl.features[0])].join;
+  return {LookupOrFail(handle, true, 0, Group(index.group).dim), &index.offsets,
+          join < 0 ? nullptr : &batch.joins[static_cast<size_t>(join)].sample_row};
+}
+
+ForwardInput::NegativeRows StepImpl::Negatives(NegativesHandle handle) {
+  const auto i = static_cast<size_t>(handle.index);
+  PAGODA_CHECK(handle.index >= 0 && i < declaration_.negatives.size());
+  const LookupHandle lookup = declaration_.LookupOf(handle);
+  const DrawnNegatives& drawn = input_.batch->negatives[i];
+  const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(lookup.index)];
+  return {LookupOrFail(lookup, true, 0, Group(index.group).dim), &drawn.ids, &drawn.log_q,
+          declaration_.negatives[i].catalogue.get()};
+}
+
+absl::StatusOr<std::vector<float>> StepImpl::StatisticOfRows(
+    size_t lookup, std::vector<float> RowStatistics::*statistic) const {
+  const LookupIndex& index = input_.batch->lookups[lookup];
+  std::vector<float> of_row(static_cast<size_t>(index.num_rows));
+  for (const int table : declaration_.lookups[lookup].tables) {
+    const auto t = static_cast<size_t>(table);
+    const size_t num_rows = input_.batch->unique_ids[t].size();
+    const bool there = declaration_.tables[t].statistics && input_.statistics != nullptr &&
+                       ((*input_.statistics)[t].*statistic).size() >= num_rows;
+    if (!there && num_rows > 0) {
+      return absl::FailedPreconditionError(absl::StrCat("the model reads counts or ages of table '",
+                                                        declaration_.tables[t].name,
+                                                        "' without TableDecl::statistics"));
+    }
+    const int64_t begin = input_.batch->table_rows[t].first_row - index.first_row;
+    for (size_t r = 0; r < num_rows; ++r) {
+      of_row[static_cast<size_t>(begin) + r] = ((*input_.statistics)[t].*statistic)[r];
+    }
+  }
+  return of_row;
+}
+
+Var StepImpl::Statistic(LookupHandle handle, std::vector<float> RowStatistics::*statistic) {
+  const auto i = static_cast<size_t>(handle.index);
+  PAGODA_CHECK(handle.index >= 0 && i < lookups_.size());
+  if (!tape_.status().ok()) return Var();
+  const absl::StatusOr<std::vector<float>> of_row = StatisticOfRows(i, statistic);
+  if (!of_row.ok()) {
+    tape_.Fail(of_row.status());
+    return Var();
+  }
+  const LookupIndex& index = input_.batch->lookups[i];
+  std::vector<float> values;
+  if (declaration_.lookups[i].sequence) {
+    for (const int32_t row : index.inverse) values.push_back((*of_row)[static_cast<size_t>(row)]);
+    return nn::Constant(tape_, values);
+  }
+  for (size_t s = 0; s + 1 < index.offsets.size(); ++s) {
+    double sum = 0.0;
+    for (int32_t p = index.offsets[s]; p < index.offsets[s + 1]; ++p) {
+      sum += (*of_row)[static_cast<size_t>(index.inverse[static_cast<size_t>(p)])];
+    }
+    const int32_t count = index.offsets[s + 1] - index.offsets[s];
+    values.push_back(count == 0 ? 0.0f : static_cast<float>(sum / count));
+  }
+  return nn::Reshape(nn::Constant(tape_, values), {batch_size(), index.num_features});
 }
 
 Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,
@@ -263,6 +360,15 @@ Var StepImpl::Dense() {
   if (num_dense == 0) return Var();
   Var flat = HostLeaf(input_.batch->batch.dense, &StepUpload::dense, &dense_);
   return flat.valid() ? nn::Reshape(flat, {batch_size(), num_dense}) : flat;
+}
+
+Var StepImpl::Target(int index) {
+  const int64_t num_targets = input_.batch->num_targets;
+  PAGODA_CHECK(index >= 0 && index < num_targets);
+  Var flat = HostLeaf(input_.batch->batch.targets, &StepUpload::targets, &targets_);
+  if (!flat.valid() || num_targets == 1) return flat;
+  const Var all = nn::Reshape(flat, {batch_size(), num_targets});
+  return nn::Reshape(nn::SliceColumns(all, index, index + 1), {batch_size()});
 }
 
 Var StepImpl::Parameter(DenseHandle handle) {
@@ -294,6 +400,15 @@ absl::StatusOr<std::vector<LossValue>> StepImpl::Losses() {
 
 absl::StatusOr<std::vector<float>> StepImpl::Predictions() {
   return ToHost(output_.prediction);
+}
+
+absl::StatusOr<std::vector<ModelStep::Output>> StepImpl::Outputs() {
+  std::vector<Output> outputs;
+  for (const NamedOutput& output : output_.outputs) {
+    PAGODA_ASSIGN_OR_RETURN(std::vector<float> values, ToHost(output.value));
+    outputs.push_back({output.name, std::move(values)});
+  }
+  return outputs;
 }
 
 absl::StatusOr<ModelStep::Embeddings> StepImpl::RetrievalEmbeddings() {

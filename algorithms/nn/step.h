@@ -19,11 +19,19 @@
 
 namespace pagoda {
 
+// Of a table's unique rows, [num_unique] each.
+struct RowStatistics {
+  std::vector<float> counts;  // Training steps that have updated the row.
+  std::vector<float> ages;    // Steps since the last of them.
+};
+
 struct StepInput {
   const PreparedBatch* batch = nullptr;
   // Weights of batch->unique_ids[t], row-major [num_unique, dim], on the host.
   // May be null where a table has no unique ids.
-  std::vector<const float*> rows;   // Per table.
+  std::vector<const float*> rows;  // Per table.
+  // Per table, filled where TableDecl::statistics is set; may be null when none is.
+  const std::vector<RowStatistics>* statistics = nullptr;
   std::vector<bool> frozen_tables;  // Per table: no gradient. Empty: none is.
   bool training = false;
   RandomKey random;  // Key of this step.
@@ -59,6 +67,12 @@ class ModelStep {
   virtual absl::StatusOr<std::vector<LossValue>> Losses() = 0;
   // [batch] to the host; empty for a model without `prediction`.
   virtual absl::StatusOr<std::vector<float>> Predictions() = 0;
+  // The model's further outputs, [batch] each, in its order.
+  struct Output {
+    std::string name;
+    std::vector<float> values;
+  };
+  virtual absl::StatusOr<std::vector<Output>> Outputs() = 0;
   // Retrieval: [batch, dim] each, empty otherwise.
   struct Embeddings {
     std::vector<float> user, item;

@@ -146,6 +146,7 @@ absl::StatusOr<std::unique_ptr<StepUpload>> StepUpload::Start(CopyQueue& queue,
   PAGODA_RETURN_IF_ERROR(add(batch.batch.dense, &upload->dense_));
   PAGODA_RETURN_IF_ERROR(add(batch.batch.labels, &upload->labels_));
   PAGODA_RETURN_IF_ERROR(add(batch.batch.weights, &upload->weights_));
+  PAGODA_RETURN_IF_ERROR(add(batch.batch.targets, &upload->targets_));
   PAGODA_RETURN_IF_ERROR(queue.ToDevice(copies));
   return upload;
 }

@@ -70,6 +70,7 @@ class StepUpload {
   const Tensor& dense() const { return dense_; }
   const Tensor& labels() const { return labels_; }
   const Tensor& weights() const { return weights_; }
+  const Tensor& targets() const { return targets_; }
 
  private:
   // Rows one behind the other, and where in rows_ they go.
@@ -85,7 +86,7 @@ class StepUpload {
   std::vector<Tensor> rows_;     // As columns_.
   std::vector<Packed> packed_;   // As columns_, until Publish; empty when all rows were copied.
   std::vector<Tensor> indices_;  // Per lookup.
-  Tensor dense_, labels_, weights_;
+  Tensor dense_, labels_, weights_, targets_;
 };
 
 }  // namespace pagoda

@@ -1,5 +1,7 @@
 #include "tests/algorithms/model_harness.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 
 namespace pagoda {
@@ -62,6 +64,14 @@ FeatureSchema SmallSchema(bool numeric) {
   return schema;
 }
 
+FeatureSpec HistoryFeature(const std::string& name, const std::string& table, int64_t last) {
+  FeatureSpec spec = Feature(name, FeatureKind::kId, Pooling::kSum);
+  spec.table = table;
+  spec.separator = " ";
+  spec.last = last;
+  return spec;
+}
+
 Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed) {
   const RandomKey key{seed};
   uint64_t draw = 0;
@@ -69,12 +79,17 @@ Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed) {
   batch.size = size;
   batch.first_sample = 1000;
   for (int position : schema.SparseFeatures()) {
-    const std::string& name = schema.features[static_cast<size_t>(position)].name;
-    const bool several = name == "friends" || name == "genres";
+    const FeatureSpec& spec = schema.features[static_cast<size_t>(position)];
+    const bool several = spec.name == "friends" || spec.name == "genres";
+    const uint64_t num_ids = spec.num_buckets > 0 ? static_cast<uint64_t>(spec.num_buckets) : 12;
+    const auto last = static_cast<uint64_t>(spec.last);
     RaggedIds values;
     for (int64_t i = 0; i < size; ++i) {
-      const uint64_t count = several ? RandomBelow(key, draw++, 4) : 1;
-      for (uint64_t j = 0; j < count; ++j) values.ids.push_back(RandomBelow(key, draw++, 12));
+      uint64_t count = several ? RandomBelow(key, draw++, 4) : 1;
+      if (spec.sequence()) {
+        count = RandomBelow(key.Derive(last), static_cast<uint64_t>(i), last + 1);
+      }
+      for (uint64_t j = 0; j < count; ++j) values.ids.push_back(RandomBelow(key, draw++, num_ids));
       values.offsets.push_back(static_cast<int32_t>(values.ids.size()));
     }
     batch.sparse.push_back(std::move(values));
@@ -156,10 +171,27 @@ std::unique_ptr<ParameterSet> ModelHarness::Parameters(TestDevice& device) const
   INFO(created.status());
   REQUIRE(created.ok());
   std::unique_ptr<ParameterSet> parameters = *std::move(created);
-  const std::vector<float> values = RandomFloats(17, parameters->num_trainable());
-  const Tensor trainable = parameters->values().Flat(0, {parameters->num_trainable()});
-  REQUIRE(device.ctx->CopyFromHost(values.data(), trainable.size() * 4, trainable).ok());
+  const auto write = [&](const std::vector<float>& values, const Tensor& tensor) {
+    REQUIRE(device.ctx->CopyFromHost(values.data(), tensor.size() * 4, tensor).ok());
+  };
+  const int64_t trainable = parameters->num_trainable();
+  if (!initial_parameters_) {
+    write(RandomFloats(17, trainable), parameters->values().Flat(0, {trainable}));
+  }
+  for (size_t i = 0; i < declaration_.dense.size(); ++i) {
+    const auto filled = filled_.find(declaration_.dense[i].name);
+    if (filled == filled_.end()) continue;
+    const Tensor tensor = parameters->value({static_cast<int>(i)});
+    write(std::vector<float>(static_cast<size_t>(tensor.size()), filled->second), tensor);
+  }
   return parameters;
+}
+
+void ModelHarness::FillParameter(const std::string& name, float value) {
+  const auto named = [&](const DenseDecl& decl) { return decl.name == name; };
+  INFO(name);
+  REQUIRE(std::any_of(declaration_.dense.begin(), declaration_.dense.end(), named));
+  filled_[name] = value;
 }
 
 absl::StatusOr<std::unique_ptr<StepUpload>> ModelHarness::CopyAhead(TestDevice& device,
@@ -302,6 +334,24 @@ Vector Oracle::Pooled(size_t sample, size_t feature, const std::string& suffix) 
   return sum;
 }
 
+std::vector<FeatureId> Oracle::EventIds(size_t sample, const std::string& feature) const {
+  const RaggedIds& cells = batch_.sparse.at(static_cast<size_t>(schema_.SparseIndex(feature)));
+  return {cells.ids.begin() + cells.offsets[sample], cells.ids.begin() + cells.offsets[sample + 1]};
+}
+
+std::vector<Vector> Oracle::Events(size_t sample, const std::string& feature) const {
+  const auto position = static_cast<size_t>(schema_.SparseIndex(feature));
+  const int spec = schema_.SparseFeatures().at(position);
+  const std::string& table = schema_.features[static_cast<size_t>(spec)].table_name();
+  std::vector<Vector> rows;
+  for (FeatureId id : EventIds(sample, feature)) rows.push_back(Get(RowKey(table, id)));
+  return rows;
+}
+
+Vector Oracle::Row(size_t sample, const std::string& feature) const {
+  return Pooled(sample, static_cast<size_t>(schema_.SparseIndex(feature)));
+}
+
 Vector Oracle::FlatInputs(size_t sample, size_t first_column) const {
   Vector x = Dense(sample);
   for (size_t f = 0; f < num_sparse(); ++f) {
@@ -349,14 +399,46 @@ double Dot(const Vector& a, const Vector& b) {
   return sum;
 }
 
+Vector AddScaled(const Vector& a, const Vector& b, double scale) {
+  REQUIRE(a.size() == b.size());
+  Vector sum = a;
+  for (size_t i = 0; i < a.size(); ++i) sum[i] += scale * b[i];
+  return sum;
+}
+
+Vector Attend(const Vector& q, const std::vector<Vector>& keys, const std::vector<Vector>& values,
+              size_t heads, std::vector<Vector>* weights) {
+  REQUIRE(keys.size() == values.size());
+  if (weights != nullptr) weights->assign(heads, Vector(keys.size()));
+  const size_t dq = q.size() / heads, dv = values.empty() ? 0 : values[0].size() / heads;
+  Vector out(values.empty() ? q.size() : values[0].size());
+  for (size_t h = 0; h < heads && !keys.empty(); ++h) {
+    Vector share(keys.size());
+    double total = 0.0;
+    for (size_t j = 0; j < keys.size(); ++j) {
+      double score = 0.0;
+      for (size_t c = h * dq; c < (h + 1) * dq; ++c) score += q[c] * keys[j][c];
+      total += share[j] = std::exp(score / std::sqrt(static_cast<double>(dq)));
+    }
+    for (size_t j = 0; j < keys.size(); ++j) {
+      share[j] /= total;
+      for (size_t c = h * dv; c < (h + 1) * dv; ++c) out[c] += share[j] * values[j][c];
+    }
+    if (weights != nullptr) (*weights)[h] = share;
+  }
+  return out;
+}
+
+double LogLossOf(double logit, double label) {
+  return std::max(logit, 0.0) - logit * label + std::log1p(std::exp(-std::fabs(logit)));
+}
+
 double MeanLogLoss(const Oracle& oracle, const std::function<double(size_t)>& logit) {
   double sum = 0.0;
   double count = 0.0;
   for (size_t i = 0; i < oracle.batch().labels.size(); ++i) {
-    const double z = logit(i);
     const double weight = double{oracle.batch().weights[i]};
-    sum += weight * (std::max(z, 0.0) - z * double{oracle.batch().labels[i]} +
-                     std::log1p(std::exp(-std::fabs(z))));
+    sum += weight * LogLossOf(logit(i), double{oracle.batch().labels[i]});
     count += weight;
   }
   return count > 0.0 ? sum / count : 0.0;

@@ -20,7 +20,11 @@ namespace pagoda {
 // item (one id), genres (0 to 3 ids, mean), and with `numeric` age and hours
 // between them.
 FeatureSchema SmallSchema(bool numeric);
-// Random ids of a dozen per feature, numbers, 0/1 labels and weights in (0, 2).
+// A history of ids: rows of `table`, the last `last` of them as a sequence.
+FeatureSpec HistoryFeature(const std::string& name, const std::string& table, int64_t last);
+// Random ids of a dozen per feature (or of num_buckets, when set), numbers, 0/1 labels and
+// weights in (0, 2). A history has 0 to `last` events, as many in every feature of the same
+// `last`: those are columns of one list of events.
 Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed);
 // Samples [begin, end) of a batch.
 Batch SubBatch(const Batch& batch, const FeatureSchema& schema, int64_t begin, int64_t end);
@@ -60,6 +64,11 @@ class ModelHarness {
   const FeatureSchema& schema() const { return schema_; }
   const Model& model() const { return *model_; }
 
+  // From now on all values of a dense parameter are `value`; REQUIREs that there is one.
+  void FillParameter(const std::string& name, float value);
+  // From now on dense parameters are as declared (seed 5) where FillParameter says nothing.
+  void UseInitialParameters() { initial_parameters_ = true; }
+
   PreparedBatch Prepare(const Batch& batch) const;
   // Random but fixed weights of a row: a function of table and id.
   std::vector<float> Row(int table, FeatureId id) const;
@@ -79,6 +88,8 @@ class ModelHarness {
   FeatureSchema schema_;
   std::unique_ptr<Model> model_;
   Declaration declaration_;
+  bool initial_parameters_ = false;
+  std::map<std::string, float> filled_;
 };
 
 // Everything in double. Row keys are "table/id", parameter keys their names.
@@ -97,6 +108,12 @@ class Oracle {
   Vector Dense(size_t sample) const;
   // Pooled rows of a feature (position among the sparse ones).
   Vector Pooled(size_t sample, size_t feature, const std::string& suffix = "") const;
+  // The rows of a history, one an event, first event first. By the feature's name.
+  std::vector<Vector> Events(size_t sample, const std::string& feature) const;
+  // A history's ids.
+  std::vector<FeatureId> EventIds(size_t sample, const std::string& feature) const;
+  // The pooled rows of a feature by its name.
+  Vector Row(size_t sample, const std::string& feature) const;
   // Numeric columns, then every feature's pooled columns [first_column, ...).
   Vector FlatInputs(size_t sample, size_t first_column = 0) const;
   // NAME.weight [out, in] * x + NAME.bias (when there is one).
@@ -114,6 +131,15 @@ class Oracle {
 
 Oracle::Vector Join(const Oracle::Vector& a, const Oracle::Vector& b);
 double Dot(const Oracle::Vector& a, const Oracle::Vector& b);
+// a + scale * b.
+Oracle::Vector AddScaled(const Oracle::Vector& a, const Oracle::Vector& b, double scale = 1.0);
+// Softmax over the keys of q . k / sqrt(width of a head), for each head on its share of the
+// columns, times the values: q's width of zeros without keys. `weights` gets [heads][keys] when
+// given.
+Oracle::Vector Attend(const Oracle::Vector& q, const std::vector<Oracle::Vector>& keys,
+                      const std::vector<Oracle::Vector>& values, size_t heads,
+                      std::vector<Oracle::Vector>* weights = nullptr);
+double LogLossOf(double logit, double label);
 // weight * logistic loss, summed, over the sum of weights.
 double MeanLogLoss(const Oracle& oracle, const std::function<double(size_t)>& logit);
 

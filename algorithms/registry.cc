@@ -6,7 +6,8 @@ namespace pagoda {
 const std::vector<ModelInfo>& AllModels() {
   static const auto* const kModels = new std::vector<ModelInfo>{
       LrModelInfo(),   FmModelInfo(),  DnnModelInfo(),   WideDeepModelInfo(), DeepFmModelInfo(),
-      DlrmModelInfo(), DcnModelInfo(), DcnV2ModelInfo(), TwoTowerModelInfo()};
+      DlrmModelInfo(), DcnModelInfo(), DcnV2ModelInfo(), TwoTowerModelInfo(),
+      UsmModelInfo()};
   return *kModels;
 }
 

@@ -45,7 +45,7 @@ TEST_CASE("every model has its own name, a summary, and documented options") {
     REQUIRE(*FindModel(info.name) == &info);
   }
   REQUIRE(names == std::set<std::string>{"lr", "fm", "dnn", "wide_deep", "deepfm", "dlrm", "dcn",
-                                         "dcnv2", "two_tower"});
+                                         "dcnv2", "two_tower", "usm"});
 }
 
 TEST_CASE("an unknown model is NOT_FOUND and names the nearest") {

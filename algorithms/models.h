@@ -10,6 +10,7 @@ ModelInfo LrModelInfo();
 ModelInfo FmModelInfo();
 ModelInfo DnnModelInfo();
 ModelInfo WideDeepModelInfo();
+ModelInfo UsmModelInfo();
 ModelInfo DeepFmModelInfo();
 ModelInfo DlrmModelInfo();
 ModelInfo DcnModelInfo();

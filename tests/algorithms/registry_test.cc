@@ -17,6 +17,11 @@ Options Needed(const std::string& model) {
             {"debias_block", false},
             {"activity", std::string()}};
   }
+  if (model == "din") {  // Dice has statistics of its own and takes no batch_norm.
+    return {{"targets", Names{"item"}},
+            {"sequences", Names{"history"}},
+            {"activation", std::string("tanh")}};
+  }
   if (model == "msnet") {
     return {{"arm", std::string("meta")},           {"sides", Names{"genres"}},
             {"stock", std::string("friends")},      {"history_item", std::string("past_item")},
@@ -28,6 +33,9 @@ Options Needed(const std::string& model) {
 // SmallSchema, and histories for those that need them.
 FeatureSchema SchemaFor(const std::string& model, bool numeric) {
   FeatureSchema schema = SmallSchema(numeric);
+  if (model == "din" || model == "sasrec" || model == "gpsd") {
+    schema.features.push_back(HistoryFeature("history", "item", 4));
+  }
   if (model != "msnet") return schema;
   schema.features.push_back(HistoryFeature("past_item", "item", 4));
   schema.features.push_back(HistoryFeature("past_genre", "genres", 4));
@@ -68,7 +76,8 @@ TEST_CASE("every model has its own name, a summary, and documented options") {
     REQUIRE(*FindModel(info.name) == &info);
   }
   REQUIRE(names == std::set<std::string>{"lr", "fm", "dnn", "wide_deep", "deepfm", "dlrm", "dcn",
-                                         "dcnv2", "two_tower", "usd", "msnet"});
+                                         "dcnv2", "two_tower", "usd", "msnet", "usm", "din",
+                                         "sasrec", "gpsd"});
 }
 
 TEST_CASE("an unknown model is NOT_FOUND and names the nearest") {

@@ -23,8 +23,12 @@ std::vector<int64_t> RandomIds(uint64_t seed, int64_t n) {
 
 // One set of operands, and where they lie.
 struct World {
-  World(const Case& size, bool shared, bool corrected)
-      : n(size.n), m(size.m), listed(shared ? m : n * m), corrected(corrected), shared(shared) {
+  World(const Case& size, bool one_list, bool with_log_q)
+      : n(size.n),
+        m(size.m),
+        listed(one_list ? m : n * m),
+        corrected(with_log_q),
+        shared(one_list) {
     positives = RandomFloats(1, n);
     negatives = RandomFloats(2, n * m);
     own = RandomIds(3, n);

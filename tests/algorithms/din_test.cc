@@ -45,8 +45,7 @@ Vector Interest(const Oracle& o, const std::string& attention, size_t i) {
   }
   Vector sum(q.size());
   for (size_t t = 0; t < items.size(); ++t) {
-    const double weight =
-        attention == "softmax" ? std::exp(scores[t]) / total : Sigmoid(scores[t]);
+    const double weight = attention == "softmax" ? std::exp(scores[t]) / total : Sigmoid(scores[t]);
     sum = AddScaled(sum, Join(items[t], categories[t]), weight);
   }
   return sum;
@@ -56,8 +55,8 @@ Vector Interest(const Oracle& o, const std::string& attention, size_t i) {
 Vector Logits(const Oracle& o, const std::string& activation, const std::string& attention) {
   OracleRows rows;
   for (size_t i = 0; i < static_cast<size_t>(o.batch().size); ++i) {
-    const Vector flat = Join(Join(o.Dense(i), o.Row(i, "user")),
-                             Join(o.Row(i, "item"), o.Row(i, "category")));
+    const Vector flat =
+        Join(Join(o.Dense(i), o.Row(i, "user")), Join(o.Row(i, "item"), o.Row(i, "category")));
     rows.push_back(Join(flat, Interest(o, attention, i)));
   }
   for (const std::string layer : {"head.0", "head.1"}) {
@@ -117,8 +116,7 @@ TEST_CASE("din's dice uses running statistics outside training") {
   TestDevice device;
   const Batch batch = SmallBatch(schema, 5, 3);
   const StepResult all = harness.Run(device, batch, {.training = false});
-  const StepResult one =
-      harness.Run(device, SubBatch(batch, schema, 2, 3), {.training = false});
+  const StepResult one = harness.Run(device, SubBatch(batch, schema, 2, 3), {.training = false});
   REQUIRE(one.predictions[0] == Approx(all.predictions[2]).epsilon(1e-6));
 }
 

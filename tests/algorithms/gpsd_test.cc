@@ -94,8 +94,8 @@ double Logit(const Oracle& o, const Sizes& sizes, size_t sample, bool mlp) {
   return o.Linear("head.logit", z)[0];
 }
 
-const Sizes kNarrow;                            // Projections in and out.
-const Sizes kSame = {.width = 4, .heads = 2};   // None.
+const Sizes kNarrow;                           // Projections in and out.
+const Sizes kSame = {.width = 4, .heads = 2};  // None.
 const Sizes kPlain = {.categories = 0};
 
 TEST_CASE("gpsd generates: loss and every gradient follow the formula") {

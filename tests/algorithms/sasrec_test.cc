@@ -6,9 +6,9 @@ namespace {
 using Vector = Oracle::Vector;
 
 Options SasRecOptions(const std::string& loss, const std::string& scope) {
-  return {{"embedding_dim", int64_t{4}},    {"layers", int64_t{2}}, {"heads", int64_t{2}},
-          {"feed_forward_hidden", int64_t{5}}, {"loss", loss},       {"negatives", int64_t{3}},
-          {"negatives_scope", scope},       {"temperature", 0.8}};
+  return {{"embedding_dim", int64_t{4}},       {"layers", int64_t{2}}, {"heads", int64_t{2}},
+          {"feed_forward_hidden", int64_t{5}}, {"loss", loss},         {"negatives", int64_t{3}},
+          {"negatives_scope", scope},          {"temperature", 0.8}};
 }
 
 // The rows of the history times sqrt(dim), plus positions that count from the end.

@@ -58,9 +58,9 @@ OracleRows Turn(const OracleRows& rows, size_t heads) {
   for (size_t t = 0; t < rows.size(); ++t) {
     const size_t width = rows[t].size() / heads;
     for (size_t c = 0; c < rows[t].size(); c += 2) {
-      const double angle = static_cast<double>(t) *
-                           std::pow(10000.0, -static_cast<double>(c % width) /
-                                                 static_cast<double>(width));
+      const double angle =
+          static_cast<double>(t) *
+          std::pow(10000.0, -static_cast<double>(c % width) / static_cast<double>(width));
       out[t][c] = rows[t][c] * std::cos(angle) - rows[t][c + 1] * std::sin(angle);
       out[t][c + 1] = rows[t][c] * std::sin(angle) + rows[t][c + 1] * std::cos(angle);
     }
@@ -130,8 +130,7 @@ OracleRows LinearRows(const Oracle& oracle, const std::string& name, const Oracl
 OracleRows RmsNormRows(const Oracle& oracle, const std::string& name, const OracleRows& rows) {
   OracleRows out;
   for (const Vector& x : rows) {
-    const double scale =
-        1.0 / std::sqrt(Dot(x, x) / static_cast<double>(x.size()) + 1e-5);
+    const double scale = 1.0 / std::sqrt(Dot(x, x) / static_cast<double>(x.size()) + 1e-5);
     Vector y = oracle.Get(name + ".gamma");
     for (size_t c = 0; c < y.size(); ++c) y[c] *= x[c] * scale;
     out.push_back(y);
@@ -150,10 +149,10 @@ OracleRows SasRecStates(const Oracle& oracle, const std::string& name, size_t la
   for (size_t l = 0; l < layers; ++l) {
     const std::string block = absl::StrCat(name, ".", l);
     const OracleRows n = LayerNormRows(oracle, block + ".attention_norm", rows);
-    const OracleRows u = AddRows(
-        n, CausalAttention(LinearRows(oracle, block + ".attention.query", n),
-                           LinearRows(oracle, block + ".attention.key", rows),
-                           LinearRows(oracle, block + ".attention.value", rows), heads));
+    const OracleRows u =
+        AddRows(n, CausalAttention(LinearRows(oracle, block + ".attention.query", n),
+                                   LinearRows(oracle, block + ".attention.key", rows),
+                                   LinearRows(oracle, block + ".attention.value", rows), heads));
     const OracleRows m = LayerNormRows(oracle, block + ".feed_forward_norm", u);
     OracleRows hidden = LinearRows(oracle, block + ".feed_forward.up", m);
     for (Vector& x : hidden) {
@@ -173,8 +172,7 @@ OracleRows GpsdStates(const Oracle& oracle, const std::string& name, size_t laye
         CausalAttention(Turn(LinearRows(oracle, block + ".attention.query", n), heads),
                         Turn(LinearRows(oracle, block + ".attention.key", n), heads),
                         LinearRows(oracle, block + ".attention.value", n), heads);
-    const OracleRows u =
-        AddRows(rows, LinearRows(oracle, block + ".attention.output", attended));
+    const OracleRows u = AddRows(rows, LinearRows(oracle, block + ".attention.output", attended));
     const OracleRows m = RmsNormRows(oracle, block + ".feed_forward_norm", u);
     OracleRows hidden = LinearRows(oracle, block + ".feed_forward.gate", m);
     const OracleRows up = LinearRows(oracle, block + ".feed_forward.up", m);

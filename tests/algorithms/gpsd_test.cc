@@ -219,7 +219,6 @@ TEST_CASE("gpsd leaves a drawn item out that is the positive itself") {
   schema.label.clear();
   Options options = GpsdOptions(kPlain, "generate");
   options["num_items"] = int64_t{1};  // Every draw is item 1.
-  options["temperature"] = 0.05;
   const ModelHarness harness("gpsd", options, schema);
   Batch batch = SmallBatch(schema, 5, 3);
   for (size_t f : {size_t{1}, size_t{2}}) {

@@ -21,8 +21,8 @@ rank() {
   cut="$(sed -n 's/^best cut: //p' "$SCRATCH/$name.log" | tail -n 1)"
   "$PAGODA" evaluate --cut "$cut" --input test > "$SCRATCH/$name.test" 2>&1 \
     || { tail -n 20 "$SCRATCH/$name.test"; not_met "$name: no evaluation"; }
-  hit_rate="$(grep -oE 'recall(@10)? [0-9.]+' "$SCRATCH/$name.test" | tail -n 1 | cut -d' ' -f2)"
-  ndcg="$(grep -oE 'ndcg(@10)? [0-9.]+' "$SCRATCH/$name.test" | tail -n 1 | cut -d' ' -f2)"
+  hit_rate="$(grep -oE '\brecall [0-9.]+' "$SCRATCH/$name.test" | tail -n 1 | cut -d' ' -f2)"
+  ndcg="$(grep -oE '\bNDCG [0-9.]+' "$SCRATCH/$name.test" | tail -n 1 | cut -d' ' -f2)"
   [ -n "$hit_rate" ] && [ -n "$ndcg" ] || { cat "$SCRATCH/$name.test"; not_met "$name: no figures"; }
   echo "$name: HR@10 $hit_rate, NDCG@10 $ndcg"
 }

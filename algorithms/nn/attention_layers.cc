@@ -14,14 +14,17 @@ int64_t Or(int64_t width, int64_t otherwise) {
   return width > 0 ? width : otherwise;
 }
 
-// Zeros in the rows of sequences without positions: a bias after the weighted sum, which is
-// zero there, would not be.
-Var ZeroWithoutKeys(const Var& rows, const SequenceLayout& layout) {
+bool AnyEmpty(const SequenceLayout& layout) {
   const std::vector<int32_t>& lengths = layout.lengths();
-  if (!rows.valid() || std::count(lengths.begin(), lengths.end(), 0) == 0) return rows;
+  return std::count(lengths.begin(), lengths.end(), 0) > 0;
+}
+
+// [layout.size()]: 0 for a sequence without positions, else 1. What these multiply comes out
+// zero where a bias, added after the weighted sum of nothing, would not be.
+Var HasKeys(const SequenceLayout& layout) {
   std::vector<float> has_keys;
-  for (const int32_t length : lengths) has_keys.push_back(length > 0 ? 1.0f : 0.0f);
-  return ScaleRows(rows, Constant(rows.tape(), has_keys));
+  for (const int32_t length : layout.lengths()) has_keys.push_back(length > 0 ? 1.0f : 0.0f);
+  return Constant(layout.tape(), has_keys);
 }
 
 }  // namespace
@@ -89,13 +92,10 @@ AttentionResult MultiHeadAttention::Apply(ForwardInput& input, const Rows& rows,
       input, {query_layout.Pad(q), key_layout.Pad(k), key_layout.Pad(v)}, rows.bias, key_layout);
   Var out = query_layout.Unpad(heads.output);
   if (options_.project_output) out = output_.Apply(input, out);
-  if (options_.biases && &query_layout != &key_layout) {
-    const auto column =
-        Reshape(ZeroWithoutKeys(
-                    Constant(input.tape(), std::vector<float>(key_layout.lengths().size(), 1.0f)),
-                    key_layout),
-                {key_layout.size(), 1});
-    out = ScaleRows(out, Reshape(query_layout.Repeat(column), {query_layout.num_rows()}));
+  if (options_.biases && AnyEmpty(key_layout) && &query_layout != &key_layout) {
+    const Var of_queries =
+        query_layout.Repeat(Reshape(HasKeys(key_layout), {key_layout.size(), 1}));
+    out = ScaleRows(out, Reshape(of_queries, {query_layout.num_rows()}));
   }
   return {out, heads.weights};
 }
@@ -120,7 +120,8 @@ AttentionResult MultiHeadAttention::Target(ForwardInput& input, const Rows& rows
   const AttentionResult heads = Attend(input, {q, k, v}, bias, layout);
   Var out = Reshape(heads.output, {n, options_.value_width});
   if (options_.project_output) out = output_.Apply(input, out);
-  return {options_.biases ? ZeroWithoutKeys(out, layout) : out, heads.weights};
+  if (options_.biases && AnyEmpty(layout)) out = ScaleRows(out, HasKeys(layout));
+  return {out, heads.weights};
 }
 
 DinUnit DinUnit::Declare(Declaration& declaration, const std::string& name,

@@ -100,8 +100,8 @@ Var Dropout(const Var& x, float rate, RandomKey key, uint64_t first_sample);
 // The same for rows that are not samples in order: (key, counters[row] + column).
 struct RowDropout {
   float rate = 0.0f;
-  RandomKey key;
-  Tensor counters;  // i64 [n]; may be absent at rate 0.
+  RandomKey key = RandomKey();
+  Tensor counters = Tensor();  // i64 [n]; may be absent at rate 0.
 };
 Var DropoutRows(const Var& x, const RowDropout& dropout);
 // Turns the pairs of columns (2i, 2i + 1) of each head of x [n, heads * width] by

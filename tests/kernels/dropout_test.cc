@@ -52,6 +52,39 @@ TEST_CASE("The mask of a sample does not depend on the batch it comes in") {
   REQUIRE(RunDropout(ones, {64, 5, 2}, whole, 0.0f, {}) == all);
 }
 
+TEST_CASE("DropoutRows follows its formula, each row by its own counter") {
+  struct Matrix {
+    int64_t n, d;
+  };
+  for (const auto [n, d] :
+       {Matrix{0, 5}, {5, 0}, {1, 1}, {17, 3}, {257, 33}, {40, 64}, {3, 700}, {9, 1028}}) {
+    for (float rate : {0.0f, 0.3f, 0.99f}) {
+      for (float beta : {0.0f, 1.0f, 0.5f}) {
+        CAPTURE(n, d, rate, beta);
+        const DropoutArgs args{rate, RandomKey{99}.Derive(8), 12345};
+        const std::vector<float> x = RandomFloats(1, n * d), old = RandomFloats(2, n * d);
+        std::vector<int64_t> counters;  // In no order, far apart, negative ones too.
+        for (int64_t i = 0; i < n; ++i) {
+          counters.push_back((int64_t{1} << 40) - i * 987654321 - (i % 3) * (int64_t{1} << 41));
+        }
+        const std::vector<float> got = RunEverywhere([&, n = n, d = d](TestDevice& device) {
+          const Tensor out = beta == 0 ? *device.ctx->Empty({n, d}) : device.Upload(old, {n, d});
+          REQUIRE(DropoutRows(*device.ctx, device.Upload(x, {n, d}), device.Upload(counters, {n}),
+                              args, beta, out)
+                      .ok());
+          return device.Download(out);
+        });
+        for (size_t k = 0; k < x.size(); ++k) {
+          const uint64_t i = k / static_cast<size_t>(d), j = k % static_cast<size_t>(d);
+          const float u = RandomUniform(args.key, static_cast<uint64_t>(counters[i]) + j);
+          const float kept = u >= rate ? x[k] * (1.0f / (1.0f - rate)) : 0.0f;
+          REQUIRE(got[k] == (beta == 0 ? kept : beta * old[k] + kept));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("Dropout keeps the stated share and the mean") {
   constexpr int64_t n = 100000;
   for (float rate : {0.1f, 0.5f, 0.9f}) {
@@ -76,6 +109,13 @@ TEST_CASE("Dropout refuses a rate outside [0, 1) and operands that do not fit") 
   }
   RequireInvalid(Dropout(ctx, x, {0.5f, RandomKey{}, 0}, 0.0f, y),
                  "Dropout: out has shape [2, 3], expected [3, 2]");
+  const Tensor counters = *ctx.Zeros({3}, DType::kI64);
+  RequireInvalid(DropoutRows(ctx, x, counters, {1.0f, RandomKey{}, 0}, 0.0f, x),
+                 "DropoutRows: rate is");
+  RequireInvalid(DropoutRows(ctx, x, *ctx.Zeros({2}, DType::kI64), {}, 0.0f, x),
+                 "DropoutRows: counters has shape [2], expected [3]");
+  RequireInvalid(DropoutRows(ctx, x, counters, {}, 0.0f, y), "DropoutRows: out has shape [2, 3]");
+  RequireInvalid(DropoutRows(ctx, *ctx.Zeros({3}), counters, {}, 0.0f, x), "DropoutRows: x");
 }
 
 }  // namespace pagoda

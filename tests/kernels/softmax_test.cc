@@ -63,6 +63,45 @@ TEST_CASE("Softmax matches the oracle, in place too") {
   }
 }
 
+TEST_CASE("An element of -inf has no part in a softmax, and a row of nothing else is zero") {
+  constexpr int64_t n = 4, m = 37;
+  std::vector<float> x = Logits(n * m);
+  for (int64_t j = 0; j < m; ++j) {
+    if (j % 3 != 1) x[static_cast<size_t>(m + j)] = -INFINITY;
+    x[static_cast<size_t>(2 * m + j)] = -INFINITY;
+    x[static_cast<size_t>(3 * m + j)] = j % 2 == 0 ? -INFINITY : std::nanf("");
+  }
+  const std::vector<float> got = RunEverywhere([&](TestDevice& device) {
+    const Tensor y = *device.ctx->Empty({n, m}), masked = *device.ctx->Empty({n, m});
+    const Tensor all = device.Upload(std::vector<int32_t>(n, m), {n});
+    const Tensor tx = device.Upload(x, {n, m});
+    REQUIRE(SoftmaxForward(*device.ctx, tx, y).ok());
+    REQUIRE(MaskedSoftmaxForward(*device.ctx, tx, all, masked).ok());
+    const std::vector<float> values = device.Download(y);
+    REQUIRE(SameBits(device.Download(masked), values));
+    return values;
+  });
+  double sum = 0.0;
+  for (size_t j = 0; j < m; ++j) {
+    const float value = got[m + j];
+    if (j % 3 != 1) REQUIRE(value == 0.0f);
+    sum += double{value};
+    REQUIRE(got[2 * m + j] == 0.0f);
+    REQUIRE(std::isnan(got[3 * m + j]));  // What is not a number must not be hidden.
+  }
+  REQUIRE(sum == Approx(1.0));
+}
+
+TEST_CASE("The cross-entropy of a row of -inf is not a number") {
+  TestDevice device;
+  Context& ctx = *device.ctx;
+  const Tensor x = device.Upload(std::vector<float>(3, -INFINITY), {1, 3});
+  const Tensor loss = *ctx.Empty({1}), y = *ctx.Empty({1, 3});
+  const Tensor targets = device.Upload<int32_t>({1}, {1});
+  REQUIRE(SoftmaxCrossEntropyForward(ctx, x, targets, Tensor(), loss, y).ok());
+  REQUIRE(std::isnan(device.Download(loss)[0]));
+}
+
 TEST_CASE("Masked softmax is the softmax of the first entries, and zero beyond") {
   for (const auto [n, m] : kMatrices) {
     CAPTURE(n, m);

@@ -62,6 +62,51 @@ TEST_CASE("LayerNorm has the gradients of finite differences") {
   }
 }
 
+TEST_CASE("RmsNorm has the gradients of finite differences") {
+  for (const Shape& shape : {Shape{3, 5}, Shape{1, 7}, Shape{0, 2}}) {
+    GradientCheck({shape, {shape[1]}}, [](const Vars& x) {
+      return nn::RmsNorm(nn::Scale(x[0], 4.0f), x[1]);
+    }).Run();
+  }
+}
+
+TEST_CASE("RotaryEmbedding turns by position, and has the gradients of finite differences") {
+  for (const Shape& shape : {Shape{3, 8}, Shape{1, 2}, Shape{0, 4}}) {
+    GradientCheck({shape}, [&](const Vars& x) {
+      std::vector<int32_t> positions;
+      for (int32_t i = 0; i < shape[0]; ++i) positions.push_back(3 * i + 1);
+      return nn::RotaryEmbedding(x[0], positions, shape[1] / 2, 100.0f);
+    }).Run();
+  }
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var x = tape.Leaf(device.Upload<float>({1, 0, 1, 0}, {1, 4}), false);
+  const std::vector<float> y = ValueOf(device, nn::RotaryEmbedding(x, {3}, 1));
+  const double angle = 3.0 / std::sqrt(10000.0);
+  REQUIRE(y[0] == Approx(std::cos(3.0)));
+  REQUIRE(y[1] == Approx(std::sin(3.0)));
+  REQUIRE(y[2] == Approx(std::cos(angle)));
+  REQUIRE(y[3] == Approx(std::sin(angle)));
+}
+
+TEST_CASE("DropoutRows has the gradients of finite differences and Dropout's mask") {
+  const RandomKey key{42};
+  const auto counters = [](const Var& x) {
+    auto uploaded = x.tape().ctx().Upload<int64_t>(std::vector<int64_t>{21, 28, 35}, {3});
+    REQUIRE(uploaded.ok());
+    return *uploaded;
+  };
+  GradientCheck({{3, 7}}, [&](const Vars& x) {
+    return nn::DropoutRows(x[0], {0.4f, key, counters(x[0])});
+  }).Run();
+  TestDevice device;
+  Tape tape(*device.ctx);
+  const Var x = tape.Leaf(device.Upload(std::vector<float>(21, 1.0f), {3, 7}), false);
+  REQUIRE(ValueOf(device, nn::DropoutRows(x, {0.4f, key, counters(x)})) ==
+          ValueOf(device, nn::Dropout(x, 0.4f, key, 3)));
+  REQUIRE(nn::DropoutRows(x, {}) == x);
+}
+
 TEST_CASE("L2Normalize gives rows of length 1 and the gradients of finite differences") {
   for (const Shape& shape : {Shape{4, 5}, Shape{0, 3}}) {
     GradientCheck({shape}, [](const Vars& x) {
@@ -105,6 +150,25 @@ TEST_CASE("normalisation refuses what does not fit, by name") {
       {{4}}, [](const Vars& x) { return nn::L2Normalize(x[0]); }, "rank 2");
   RequireOpRefused(
       {{2, 3}}, [](const Vars& x) { return nn::Dropout(x[0], 1.0f, RandomKey{}, 0); }, "Dropout");
+  RequireOpRefused(
+      {{2, 3}, {2}}, [](const Vars& x) { return nn::RmsNorm(x[0], x[1]); }, "RmsNorm");
+  RequireOpRefused(
+      {{2, 3}}, [](const Vars& x) { return nn::DropoutRows(x[0], {.rate = 0.5f}); }, "DropoutRows");
+  RequireOpRefused(
+      {{2, 6}},
+      [](const Vars& x) {
+        return nn::RotaryEmbedding(x[0], {0, 1}, 2);
+      },
+      "2 heads do not divide a width of 6 into even parts");
+  RequireOpRefused(
+      {{2, 6}},
+      [](const Vars& x) {
+        return nn::RotaryEmbedding(x[0], {0, -1}, 1);
+      },
+      "a position is -1");
+  RequireOpRefused(
+      {{2, 6}}, [](const Vars& x) { return nn::RotaryEmbedding(x[0], {0}, 1); },
+      "positions has shape [1]");
 }
 
 }  // namespace

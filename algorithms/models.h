@@ -16,5 +16,8 @@ ModelInfo DlrmModelInfo();
 ModelInfo DcnModelInfo();
 ModelInfo DcnV2ModelInfo();
 ModelInfo TwoTowerModelInfo();
+ModelInfo UsdModelInfo();
+ModelInfo MsNetModelInfo();
+ModelInfo LreaModelInfo();
 
 }  // namespace pagoda

@@ -7,7 +7,7 @@ const std::vector<ModelInfo>& AllModels() {
   static const auto* const kModels = new std::vector<ModelInfo>{
       LrModelInfo(),   FmModelInfo(),  DnnModelInfo(),   WideDeepModelInfo(), DeepFmModelInfo(),
       DlrmModelInfo(), DcnModelInfo(), DcnV2ModelInfo(), TwoTowerModelInfo(),
-      UsmModelInfo()};
+      UsdModelInfo(), MsNetModelInfo(), UsmModelInfo(), LreaModelInfo()};
   return *kModels;
 }
 

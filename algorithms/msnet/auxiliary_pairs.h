@@ -41,8 +41,8 @@ struct AuxiliarySettings {
 // Terms t are the events asked about, sample by sample, ascending within one. Places in the
 // limited (deep) stream are positions in its `rows`.
 struct AuxiliaryPairs {
-  std::vector<int32_t> terms;            // [terms] place of j in the limited stream.
-  std::vector<int32_t> earlier_limited;  // Places in the limited stream, before j ...
+  std::vector<int32_t> terms;                  // [terms] place of j in the limited stream.
+  std::vector<int32_t> earlier_limited;        // Places in the limited stream, before j ...
   std::vector<int32_t> limited_offsets = {0};  // [terms + 1]
   std::vector<int32_t> earlier_deep;           // ... and in the deep stream.
   std::vector<int32_t> deep_offsets = {0};     // [terms + 1]

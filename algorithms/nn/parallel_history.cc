@@ -16,7 +16,8 @@ absl::StatusOr<int> FindSequence(const FeatureSchema& schema, const std::string&
   };
   if (position < 0) return refuse("not a feature with ids");
   const std::vector<int> sparse = schema.SparseFeatures();
-  const FeatureSpec& spec = schema.features[static_cast<size_t>(sparse[static_cast<size_t>(position)])];
+  const FeatureSpec& spec =
+      schema.features[static_cast<size_t>(sparse[static_cast<size_t>(position)])];
   if (!spec.sequence()) return refuse("not a sequence (the feature needs 'last')");
   if (!spec.join.empty()) return refuse("of a join; here it must be a column of the samples");
   return position;
@@ -33,11 +34,11 @@ absl::StatusOr<ParallelHistory> ParallelHistory::Declare(Declaration& declaratio
   for (const std::string& name : names) {
     PAGODA_ASSIGN_OR_RETURN(const int position, FindSequence(schema, name, options.option));
     const auto feature = static_cast<size_t>(sparse[static_cast<size_t>(position)]);
-    const TableHandle table = declaration.AddTable(
-        {.name = schema.features[feature].table_name(), .dim = options.dim});
+    const TableHandle table =
+        declaration.AddTable({.name = schema.features[feature].table_name(), .dim = options.dim});
     history.positions_.push_back(position);
-    history.lookups_.push_back(declaration.AddLookup(
-        {.features = {position}, .tables = {table.index}, .sequence = true}));
+    history.lookups_.push_back(
+        declaration.AddLookup({.features = {position}, .tables = {table.index}, .sequence = true}));
   }
   return history;
 }
@@ -54,10 +55,10 @@ absl::Status ParallelHistory::CheckParallel(const Batch& batch, int position,
   if (first == other) return absl::OkStatus();
   size_t i = 0;
   while (i + 1 < first.size() && i + 1 < other.size() && first[i + 1] == other[i + 1]) ++i;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "sample ", i, " of ", batch.OriginRange(), " has ", first[i + 1] - first[i], " values in '",
-      names_[0], "' and ", other[i + 1] - other[i], " in '", name,
-      "'; the fields of a history must have one length"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("sample ", i, " of ", batch.OriginRange(), " has ", first[i + 1] - first[i],
+                   " values in '", names_[0], "' and ", other[i + 1] - other[i], " in '", name,
+                   "'; the fields of a history must have one length"));
 }
 
 absl::StatusOr<Var> ParallelHistory::Rows(ForwardInput& input) const {

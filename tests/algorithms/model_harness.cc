@@ -99,6 +99,9 @@ Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed) {
     batch.labels.push_back(RandomUniform(key, draw++) < 0.5f ? 0.0f : 1.0f);
     batch.weights.push_back(0.1f + 1.9f * RandomUniform(key, draw++));
   }
+  for (size_t i = 0; i < static_cast<size_t>(size) * schema.targets.size(); ++i) {
+    batch.targets.push_back(RandomUniform(key, draw++) < 0.5f ? 0.0f : 1.0f);
+  }
   return batch;
 }
 
@@ -120,6 +123,9 @@ Batch SubBatch(const Batch& batch, const FeatureSchema& schema, int64_t begin, i
   }
   for (size_t i = first; i < last; ++i) {
     for (size_t j = 0; j < num_dense; ++j) part.dense.push_back(batch.dense[i * num_dense + j]);
+    for (size_t j = 0; j < schema.targets.size() && !batch.targets.empty(); ++j) {
+      part.targets.push_back(batch.targets[i * schema.targets.size() + j]);
+    }
     part.labels.push_back(batch.labels[i]);
     part.weights.push_back(batch.weights[i]);
   }
@@ -257,6 +263,8 @@ absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch&
   PAGODA_ASSIGN_OR_RETURN(result.losses, step->Losses());
   PAGODA_ASSIGN_OR_RETURN(result.predictions, step->Predictions());
   PAGODA_ASSIGN_OR_RETURN(result.embeddings, step->RetrievalEmbeddings());
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<ModelStep::Output> outputs, step->Outputs());
+  for (const ModelStep::Output& output : outputs) result.outputs[output.name] = output.values;
   if (settings.training) {
     std::vector<double> counts = settings.global_counts;
     if (counts.empty()) {
@@ -332,6 +340,12 @@ Vector Oracle::Pooled(size_t sample, size_t feature, const std::string& suffix) 
   if (spec.pooling == Pooling::kSqrtN) scale = 1.0 / std::sqrt(count);
   for (double& value : sum) value *= scale;
   return sum;
+}
+
+double Oracle::Target(size_t sample, const std::string& name) const {
+  const int index = schema_.TargetIndex(name);
+  REQUIRE(index >= 0);
+  return double{batch_.targets.at(sample * schema_.targets.size() + static_cast<size_t>(index))};
 }
 
 std::vector<FeatureId> Oracle::EventIds(size_t sample, const std::string& feature) const {
@@ -427,6 +441,18 @@ Vector Attend(const Vector& q, const std::vector<Vector>& keys, const std::vecto
     if (weights != nullptr) (*weights)[h] = share;
   }
   return out;
+}
+
+Vector MultiHead(const Oracle& oracle, const std::string& name, const Vector& query,
+                 const std::vector<Vector>& events, size_t heads, std::vector<Vector>* weights) {
+  std::vector<Vector> keys, values;
+  for (const Vector& event : events) {
+    keys.push_back(oracle.Linear(name + ".key", event));
+    values.push_back(oracle.Linear(name + ".value", event));
+  }
+  const Vector q = oracle.Linear(name + ".query", query);
+  const Vector out = oracle.Linear(name + ".output", Attend(q, keys, values, heads, weights));
+  return events.empty() ? Vector(out.size()) : out;
 }
 
 double LogLossOf(double logit, double label) {

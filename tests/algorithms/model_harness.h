@@ -23,8 +23,8 @@ FeatureSchema SmallSchema(bool numeric);
 // A history of ids: rows of `table`, the last `last` of them as a sequence.
 FeatureSpec HistoryFeature(const std::string& name, const std::string& table, int64_t last);
 // Random ids of a dozen per feature (or of num_buckets, when set), numbers, 0/1 labels and
-// weights in (0, 2). A history has 0 to `last` events, as many in every feature of the same
-// `last`: those are columns of one list of events.
+// targets, and weights in (0, 2). A history has 0 to `last` events, as many in every feature of the
+// same `last`: those are columns of one list of events.
 Batch SmallBatch(const FeatureSchema& schema, int64_t size, uint64_t seed);
 // Samples [begin, end) of a batch.
 Batch SubBatch(const Batch& batch, const FeatureSchema& schema, int64_t begin, int64_t end);
@@ -35,6 +35,7 @@ using Options = std::map<std::string, OptionValue>;
 struct StepResult {
   std::vector<LossValue> losses;
   std::vector<float> predictions;
+  std::map<std::string, std::vector<float>> outputs;  // Further ones, by name.
   ModelStep::Embeddings embeddings;
   std::vector<std::vector<float>> row_gradients;  // Per table.
   std::vector<float> dense_gradients;             // Flat, trainable prefix.
@@ -108,6 +109,8 @@ class Oracle {
   Vector Dense(size_t sample) const;
   // Pooled rows of a feature (position among the sparse ones).
   Vector Pooled(size_t sample, size_t feature, const std::string& suffix = "") const;
+  // A target by its name.
+  double Target(size_t sample, const std::string& name) const;
   // The rows of a history, one an event, first event first. By the feature's name.
   std::vector<Vector> Events(size_t sample, const std::string& feature) const;
   // A history's ids.
@@ -139,6 +142,10 @@ Oracle::Vector AddScaled(const Oracle::Vector& a, const Oracle::Vector& b, doubl
 Oracle::Vector Attend(const Oracle::Vector& q, const std::vector<Oracle::Vector>& keys,
                       const std::vector<Oracle::Vector>& values, size_t heads,
                       std::vector<Oracle::Vector>* weights = nullptr);
+// nn::MultiHeadAttention NAME of one query.
+Oracle::Vector MultiHead(const Oracle& oracle, const std::string& name, const Oracle::Vector& query,
+                         const std::vector<Oracle::Vector>& events, size_t heads,
+                         std::vector<Oracle::Vector>* weights = nullptr);
 double LogLossOf(double logit, double label);
 // weight * logistic loss, summed, over the sum of weights.
 double MeanLogLoss(const Oracle& oracle, const std::function<double(size_t)>& logit);

@@ -7,9 +7,32 @@ namespace {
 
 // What a model needs beyond its defaults to accept SmallSchema.
 Options Needed(const std::string& model) {
-  if (model != "two_tower") return {};
-  return {{"user_features", std::vector<std::string>{"user"}},
-          {"item_features", std::vector<std::string>{"item"}}};
+  using Names = std::vector<std::string>;
+  if (model == "two_tower") {
+    return {{"user_features", Names{"user"}}, {"item_features", Names{"item"}}};
+  }
+  if (model == "usd") {  // Its tower alone.
+    return {{"sampling", std::string("none")},
+            {"debias_portal", false},
+            {"debias_block", false},
+            {"activity", std::string()}};
+  }
+  if (model == "msnet") {
+    return {{"arm", std::string("meta")},           {"sides", Names{"genres"}},
+            {"stock", std::string("friends")},      {"history_item", std::string("past_item")},
+            {"history_sides", Names{"past_genre"}}, {"history_stock", std::string("past_friend")}};
+  }
+  return {};
+}
+
+// SmallSchema, and histories for those that need them.
+FeatureSchema SchemaFor(const std::string& model, bool numeric) {
+  FeatureSchema schema = SmallSchema(numeric);
+  if (model != "msnet") return schema;
+  schema.features.push_back(HistoryFeature("past_item", "item", 4));
+  schema.features.push_back(HistoryFeature("past_genre", "genres", 4));
+  schema.features.push_back(HistoryFeature("past_friend", "user", 4));
+  return schema;
 }
 
 absl::Status DeclareWith(const ModelInfo& info, const Options& options,
@@ -45,7 +68,7 @@ TEST_CASE("every model has its own name, a summary, and documented options") {
     REQUIRE(*FindModel(info.name) == &info);
   }
   REQUIRE(names == std::set<std::string>{"lr", "fm", "dnn", "wide_deep", "deepfm", "dlrm", "dcn",
-                                         "dcnv2", "two_tower", "usm"});
+                                         "dcnv2", "two_tower", "usd", "msnet", "usm", "lrea"});
 }
 
 TEST_CASE("an unknown model is NOT_FOUND and names the nearest") {
@@ -59,7 +82,7 @@ TEST_CASE("every model trains one step with its default options, on large and em
   for (const ModelInfo& info : AllModels()) {
     for (bool numeric : {true, false}) {
       CAPTURE(info.name, numeric);
-      const ModelHarness harness(info, Needed(info.name), SmallSchema(numeric));
+      const ModelHarness harness(info, Needed(info.name), SchemaFor(info.name, numeric));
       for (int64_t size : {0, 33}) {
         TestDevice device;
         const StepResult step = harness.Run(device, SmallBatch(harness.schema(), size, 1));
@@ -78,7 +101,7 @@ TEST_CASE("every model gives the same step on a device whose memory the host can
     if (HasOption(info, "batch_norm")) options["batch_norm"] = true;
     if (HasOption(info, "dropout")) options["dropout"] = 0.3;
     if (HasOption(info, "l2")) options["l2"] = 0.1;
-    const ModelHarness harness(info, options, SmallSchema(true));
+    const ModelHarness harness(info, options, SchemaFor(info.name, true));
     const Batch batch = SmallBatch(harness.schema(), 19, 1);
     RunEverywhere([&](TestDevice& device) {
       const StepResult step = harness.Run(device, batch);
@@ -120,7 +143,7 @@ TEST_CASE("every model refuses options out of range, by name") {
       CAPTURE(info.name, bad.key);
       Options options = Needed(info.name);
       options[bad.key] = bad.value;
-      RequireInvalid(DeclareWith(info, options, SmallSchema(true)), bad.word);
+      RequireInvalid(DeclareWith(info, options, SchemaFor(info.name, true)), bad.word);
       ++tried;
     }
   }

@@ -22,13 +22,16 @@ Options Needed(const std::string& model) {
             {"stock", std::string("friends")},      {"history_item", std::string("past_item")},
             {"history_sides", Names{"past_genre"}}, {"history_stock", std::string("past_friend")}};
   }
+  if (model == "lrea") {  // With its one loss that does not depend on options.
+    return {{"candidate", Names{"item"}}, {"sequence", Names{"past_item"}}, {"lambda", 0.0}};
+  }
   return {};
 }
 
 // SmallSchema, and histories for those that need them.
 FeatureSchema SchemaFor(const std::string& model, bool numeric) {
   FeatureSchema schema = SmallSchema(numeric);
-  if (model != "msnet") return schema;
+  if (model != "msnet" && model != "lrea") return schema;
   schema.features.push_back(HistoryFeature("past_item", "item", 4));
   schema.features.push_back(HistoryFeature("past_genre", "genres", 4));
   schema.features.push_back(HistoryFeature("past_friend", "user", 4));

@@ -21,5 +21,6 @@ ModelInfo SasRecModelInfo();
 ModelInfo GpsdModelInfo();
 ModelInfo UsdModelInfo();
 ModelInfo MsNetModelInfo();
+ModelInfo LreaModelInfo();
 
 }  // namespace pagoda

@@ -5,9 +5,10 @@ namespace pagoda {
 
 const std::vector<ModelInfo>& AllModels() {
   static const auto* const kModels = new std::vector<ModelInfo>{
-      LrModelInfo(),     FmModelInfo(),   DnnModelInfo(),   WideDeepModelInfo(), DeepFmModelInfo(),
-      DlrmModelInfo(),   DcnModelInfo(),  DcnV2ModelInfo(), TwoTowerModelInfo(), DinModelInfo(),
-      SasRecModelInfo(), GpsdModelInfo(), UsdModelInfo(),   MsNetModelInfo(),    UsmModelInfo()};
+      LrModelInfo(),       FmModelInfo(),    DnnModelInfo(),    WideDeepModelInfo(),
+      DeepFmModelInfo(),   DlrmModelInfo(),  DcnModelInfo(),    DcnV2ModelInfo(),
+      TwoTowerModelInfo(), DinModelInfo(),   SasRecModelInfo(), GpsdModelInfo(),
+      UsdModelInfo(),      MsNetModelInfo(), UsmModelInfo(),    LreaModelInfo()};
   return *kModels;
 }
 

@@ -71,7 +71,16 @@ struct NegativesDecl {
   RandomKey key = {};
 };
 
-enum class InitKind { kZeros, kOnes, kXavierUniform, kHeNormal, kNormal };
+enum class InitKind {
+  kZeros,
+  kOnes,
+  kXavierUniform,
+  kHeNormal,
+  kNormal,
+  // Of a matrix [n, m]: its rows in m runs of n / m neighbours, run c with 1 / sqrt(rows of the
+  // run) in column c and zeros elsewhere. Columns are orthonormal where n >= m.
+  kBlocks
+};
 
 struct DenseDecl {
   std::string name;  // "deep.0.weight"

@@ -30,6 +30,20 @@ Fans FansOf(const Shape& shape) {
   return fans;
 }
 
+void WriteBlocks(const DenseDecl& decl, std::vector<float>* values) {
+  if (decl.shape.size() != 2) return;
+  const int64_t rows = decl.shape[0], columns = decl.shape[1];
+  std::vector<int64_t> sizes(static_cast<size_t>(columns), 0);
+  const auto run_of = [&](int64_t row) { return row * columns / rows; };
+  for (int64_t row = 0; row < rows; ++row) ++sizes[static_cast<size_t>(run_of(row))];
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t run = run_of(row);
+    const double size = static_cast<double>(sizes[static_cast<size_t>(run)]);
+    (*values)[static_cast<size_t>(row * columns + run)] =
+        decl.init_scale * static_cast<float>(1.0 / std::sqrt(size));
+  }
+}
+
 std::vector<float> InitialValues(const DenseDecl& decl, uint64_t seed) {
   std::vector<float> values(static_cast<size_t>(NumElements(decl.shape)), 0.0f);
   const RandomKey key = RandomKey{seed}.Derive(HashBytes(decl.name));
@@ -46,8 +60,10 @@ std::vector<float> InitialValues(const DenseDecl& decl, uint64_t seed) {
         break;
       case InitKind::kHeNormal: values[i] = he_stddev * RandomNormal(key, i); break;
       case InitKind::kNormal: values[i] = scale * RandomNormal(key, i); break;
+      case InitKind::kBlocks: break;  // WriteBlocks
     }
   }
+  if (decl.init == InitKind::kBlocks) WriteBlocks(decl, &values);
   return values;
 }
 

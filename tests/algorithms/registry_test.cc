@@ -27,6 +27,9 @@ Options Needed(const std::string& model) {
             {"stock", std::string("friends")},      {"history_item", std::string("past_item")},
             {"history_sides", Names{"past_genre"}}, {"history_stock", std::string("past_friend")}};
   }
+  if (model == "lrea") {  // With its one loss that does not depend on options.
+    return {{"candidate", Names{"item"}}, {"sequence", Names{"past_item"}}, {"lambda", 0.0}};
+  }
   return {};
 }
 
@@ -76,7 +79,7 @@ TEST_CASE("every model has its own name, a summary, and documented options") {
     REQUIRE(*FindModel(info.name) == &info);
   }
   REQUIRE(names == std::set<std::string>{"lr", "fm", "dnn", "wide_deep", "deepfm", "dlrm", "dcn",
-                                         "dcnv2", "two_tower", "usd", "msnet", "usm", "din",
+                                         "dcnv2", "two_tower", "usd", "msnet", "usm", "lrea", "din",
                                          "sasrec", "gpsd"});
 }
 

@@ -45,6 +45,8 @@ NOT_WIDE = {
     "OffsetsKernel": "a number for each 256 ids",
     "NumberKernel": "slots of a hash table, anywhere",
     "InverseKernel": "slots of a hash table, anywhere",
+    "PositiveLogitsKernel": "one number a sample",
+    "PositiveSlopesKernel": "one number a sample",
 }
 
 # Kernels that read packs and write little: no 16-byte stores are asked of them.
@@ -55,9 +57,15 @@ LOADS_ONLY = {
     "RowSumsKernel": "one number a row",
     "FmForwardKernel": "one number a sample",
     "DotForwardKernel": "one pair a thread, side by side",
+    "AveragePoolKernel": "one number a window",
+    "NegativeLogitsKernel": "rows of logits are one longer than those of scores",
 }
-# And one that only writes.
-STORES_ONLY = {"FillKernel": "reads nothing, or adds to what it writes"}
+# And those that read little and write packs.
+STORES_ONLY = {
+    "FillKernel": "reads nothing, or adds to what it writes",
+    "SpreadPoolKernel": "reads a number a window",
+    "NegativeSlopesKernel": "rows of logits are one longer than those of scores",
+}
 
 # What an operator moves at a shape like that of a batch: (name, shape, bytes). f32, every
 # operand once; ids are int32.

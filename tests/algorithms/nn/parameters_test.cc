@@ -54,6 +54,28 @@ TEST_CASE("an initial value depends on seed, name and element alone") {
   REQUIRE(fake.Download(Make(fake, {a, b})->value({0})) == a_values);
 }
 
+TEST_CASE("blocks: runs of rows share a column, and columns are orthonormal") {
+  TestDevice device;
+  for (const Shape& shape : {Shape{12, 4}, Shape{7, 3}, Shape{5, 5}, Shape{3, 1}}) {
+    const std::vector<float> w = device.Download(
+        Make(device, {{.name = "c", .shape = shape, .init = InitKind::kBlocks}})->value({0}));
+    const auto n = static_cast<size_t>(shape[0]), m = static_cast<size_t>(shape[1]);
+    for (size_t a = 0; a < m; ++a) {
+      for (size_t b = 0; b < m; ++b) {
+        double dot = 0.0;
+        for (size_t i = 0; i < n; ++i) dot += double{w[i * m + a]} * double{w[i * m + b]};
+        CAPTURE(n, m, a, b);
+        REQUIRE(dot == Approx(a == b ? 1.0 : 0.0).margin(1e-6));
+      }
+    }
+  }
+  REQUIRE(
+      device.Download(
+          Make(device, {{.name = "c", .shape = {4, 2}, .init = InitKind::kBlocks}})->value({0})) ==
+      std::vector<float>{std::sqrt(0.5f), 0, std::sqrt(0.5f), 0, 0, std::sqrt(0.5f), 0,
+                         std::sqrt(0.5f)});
+}
+
 TEST_CASE("initializers have the moments they promise") {
   TestDevice device;
   struct Moments {

@@ -48,6 +48,14 @@ void AddJob(CLI::App* app, JobArguments* job, bool required) {
   AddSet(app, &job->assignments);
 }
 
+void AddStage(CLI::App* app, JobArguments* job, bool may_run_several) {
+  app->add_option("--stage", job->stage, "One stage of a job file that has stages")
+      ->type_name("NAME");
+  if (!may_run_several) return;
+  app->add_option("--from-stage", job->from_stage, "That stage and those below it")
+      ->type_name("NAME");
+}
+
 void AddStart(CLI::App* app, StartArguments* start, bool may_overwrite) {
   app->add_option("--resume", start->resume_cut,
                   "Goes on from CUT; without CUT, from the newest cut of the job's output")
@@ -64,6 +72,9 @@ void AddStart(CLI::App* app, StartArguments* start, bool may_overwrite) {
   app->add_option("--trace", start->trace_path,
                   "Writes one line a step: the step and its loss as a hexadecimal number")
       ->type_name("FILE");
+  app->add_option("--pause-in-hand-over", start->hand_over_pause_s,
+                  "For tests: waits so many seconds after each table's rows")
+      ->group("");
 }
 
 // CLI11 gives an option without a value an empty string; that it was there counts.
@@ -74,6 +85,7 @@ void NoteResume(CLI::App* app, StartArguments* start) {
 void DefineTrain(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("train", "Trains a job in one process");
   AddJob(app, &all.train.job, true);
+  AddStage(app, &all.train.job, true);
   AddStart(app, &all.train.start, true);
   app->add_option("--servers", all.train.servers, "Embedded servers that share the rows")
       ->check(CLI::Range(1, 1024))
@@ -88,6 +100,7 @@ void DefineLaunch(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app =
       root.add_subcommand("launch", "Trains a job as server and worker processes on this machine");
   AddJob(app, &all.launch.job, true);
+  AddStage(app, &all.launch.job, true);
   AddStart(app, &all.launch.start, true);
   app->add_option("--servers", all.launch.servers, "Server processes; else [launch] servers")
       ->check(CLI::Range(1, 1024));
@@ -102,6 +115,7 @@ void DefineLaunch(CLI::App& root, Arguments& all, Command& command) {
 void DefineServer(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("server", "Runs one parameter server");
   AddJob(app, &all.server.job, false);
+  AddStage(app, &all.server.job, false);
   app->add_option("--listen", all.server.listen, "Address to listen on; port 0 takes a free one")
       ->type_name("HOST:PORT")
       ->required();
@@ -123,6 +137,7 @@ void DefineServer(CLI::App& root, Arguments& all, Command& command) {
 void DefineWorker(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand("worker", "Runs one worker against parameter servers");
   AddJob(app, &all.worker.job, true);
+  AddStage(app, &all.worker.job, false);
   AddStart(app, &all.worker.start, false);
   app->add_option("--servers", all.worker.servers,
                   "Every server; the same list in the same order for every worker")
@@ -318,6 +333,7 @@ void DefinePlan(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand(
       "plan", "Memory, disk, log, network and speed that a job will need, from a sample");
   AddJob(app, &all.plan.job, true);
+  AddStage(app, &all.plan.job, false);
   app->add_option("--ids", all.plan.ids,
                   "Ids that tables will hold: one number for all, or TABLE=NUMBER; else those of "
                   "the sample")

@@ -20,6 +20,8 @@ struct JobArguments {
   std::string job_path;
   std::vector<std::string> assignments;  // --set section.key=value
   std::string program = "pagoda";        // As it was called, for commands shown to the user.
+  std::string stage;                     // Only this stage of the job file; empty: all.
+  std::string from_stage;                // This one and those below it; empty: all.
 };
 
 // Where a training run starts from.
@@ -28,7 +30,10 @@ struct StartArguments {
   std::string resume_cut;  // Directory; empty: the newest cut of the job's output.
   bool overwrite = false;  // Deletes an earlier run in the job's output directory.
   std::string keep_newer;  // Resume: newer rows are set aside under this name.
-  std::string trace_path;  // Each step's loss is written there, as "STEP LOSS" in hex.
+  // Each step's loss is written there, as "STEP LOSS" in hex; with several stages: to
+  // "PATH.STAGE" for each.
+  std::string trace_path;
+  double hand_over_pause_s = 0;  // StartOptions::pause.
 };
 
 struct TrainArguments {

@@ -113,6 +113,25 @@ class InProcessClient final : public ParameterClient {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<uint64_t>> ImportRows(const RowImport& import) override {
+    std::vector<uint64_t> rows(import.tables.size(), 0);
+    for (size_t shard = 0; shard < services_.size(); ++shard) {
+      proto::ImportRowsRequest request;
+      request.set_job(options_.job);
+      request.set_epoch(options_.epoch);
+      for (const std::string& directory : import.directories) request.add_directories(directory);
+      for (const RowImport::Table& table : import.tables) {
+        proto::ImportRowsRequest::Table* asked = request.add_tables();
+        asked->set_table(IdOf(shard, table.table));
+        asked->set_source(table.source);
+      }
+      const auto reply = services_[shard]->ImportRows(request);
+      if (!reply.ok()) return WithContext(reply.status(), Name(shard));
+      for (size_t t = 0; t < rows.size(); ++t) rows[t] += reply->rows(static_cast<int>(t));
+    }
+    return rows;
+  }
+
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override {
     std::vector<proto::TableStatReply> replies;
     for (size_t shard = 0; shard < services_.size(); ++shard) {

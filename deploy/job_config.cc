@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "algorithms/nn/name_pattern.h"
 
 namespace pagoda {
 namespace {
@@ -27,9 +28,11 @@ class JobParser {
     PAGODA_RETURN_IF_ERROR(ParseModel());
     PAGODA_RETURN_IF_ERROR(ParseTables());
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfDense(config_.trainer.dense)));
+    PAGODA_RETURN_IF_ERROR(ParseGroups());
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfSchedule(config_.trainer.schedule)));
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfTrain(config_.trainer, stage_)));
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfEvaluation(config_.trainer.evaluation)));
+    PAGODA_RETURN_IF_ERROR(ParseStart());
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfServer(config_.server)));
     PAGODA_RETURN_IF_ERROR(Fill(KeysOfLaunch(config_.launch)));
     PAGODA_RETURN_IF_ERROR(CheckTogether());
@@ -77,9 +80,11 @@ class JobParser {
     for (const JobKeys& keys : DescribeJob(nullptr)) known.push_back(keys.section());
     known.push_back("features");
     known.push_back("table");
+    known.push_back("group");
     for (const JobSection& section : document_.sections) {
       if (absl::StartsWith(section.name, "features.")) continue;
       if (absl::StartsWith(section.name, "table.")) continue;
+      if (absl::StartsWith(section.name, "group.")) continue;
       if (std::find(known.begin(), known.end(), section.name) != known.end()) continue;
       const std::string nearest = NearestName(section.name, known);
       return absl::InvalidArgumentError(
@@ -87,9 +92,9 @@ class JobParser {
                        nearest.empty() ? "" : absl::StrCat("; did you mean [", nearest, "]?")));
     }
     for (const JobEntry& entry : document_.entries) {
-      if (!entry.section.empty() && entry.section != "features" && entry.section != "table") {
-        continue;
-      }
+      const bool holds_sections =
+          entry.section == "features" || entry.section == "table" || entry.section == "group";
+      if (!entry.section.empty() && !holds_sections) continue;
       return absl::InvalidArgumentError(absl::StrCat(
           entry.where, ": key '", entry.key, "' ",
           entry.section.empty()
@@ -107,7 +112,8 @@ class JobParser {
     };
     for (JobEntry& entry : document_.entries) {
       const bool data = entry.section == "data" || absl::StartsWith(entry.section, "data.");
-      const bool output = entry.section == "job" && entry.key == "output";
+      const bool output = (entry.section == "job" && entry.key == "output") ||
+                          (entry.section == "start" && entry.key == "from");
       if (!(data && entry.key == "files") && !output) continue;
       if (auto* path = std::get_if<std::string>(&entry.value); path != nullptr && !path->empty()) {
         *path = absolute(*path, output || entry.from_command_line);
@@ -239,7 +245,9 @@ class JobParser {
     SetPolicySpecs(fields.policies, &sparse.policies);
     for (const std::string& name : NamesUnder("table")) {
       const std::string section = absl::StrCat("table.", name);
-      PAGODA_RETURN_IF_ERROR(CheckTable(name, WhereOf(section)));
+      const absl::Status known = CheckTable(name, WhereOf(section));
+      if (!known.ok() && Drop(section)) continue;
+      PAGODA_RETURN_IF_ERROR(known);
       SparseFields table = fields;
       // A table that the model gave an optimizer of its own keeps that kind.
       for (const TableDecl& declared : declaration_.tables) {
@@ -248,6 +256,65 @@ class JobParser {
       PAGODA_RETURN_IF_ERROR(Fill(KeysOfTable(section, table)));
       sparse.overrides.push_back({name, ToProto(table), table.frozen, table.precision, {}});
       SetPolicySpecs(table.policies, &sparse.overrides.back().policies);
+    }
+    return absl::OkStatus();
+  }
+
+  // Removes a section that a stage inherited, where it means nothing for the stage's model;
+  // false for the stage's own.
+  bool Drop(const std::string& section) {
+    const auto is_it = [&](const JobSection& known) { return known.name == section; };
+    const auto at = std::find_if(document_.sections.begin(), document_.sections.end(), is_it);
+    if (at == document_.sections.end() || !at->inherited) return false;
+    document_.sections.erase(at);
+    std::erase_if(document_.entries, [&](const JobEntry& e) { return e.section == section; });
+    return true;
+  }
+
+  absl::Status ParseGroups() {
+    for (const std::string& name : NamesUnder("group")) {
+      const std::string section = absl::StrCat("group.", name);
+      ParameterGroup group;
+      group.name = name;
+      PAGODA_RETURN_IF_ERROR(Fill(KeysOfGroup(section, group)));
+      const absl::StatusOr<NameSelection> named =
+          SelectNames(group.match, declaration_, absl::StrCat(WhereOf(section), ": match"));
+      if (!named.ok() && Drop(section)) continue;
+      PAGODA_RETURN_IF_ERROR(named.status());
+      PAGODA_RETURN_IF_ERROR(CheckGroupOptimizer(group, *named, WhereOf(section)));
+      config_.trainer.dense.groups.push_back(std::move(group));
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status CheckGroupOptimizer(const ParameterGroup& group, const NameSelection& named,
+                                          const std::string& where) {
+    if (group.optimizer.empty()) return absl::OkStatus();
+    const auto any = [](const std::vector<bool>& chosen) {
+      return std::find(chosen.begin(), chosen.end(), true) != chosen.end();
+    };
+    if (any(named.dense)) {
+      PAGODA_RETURN_IF_ERROR_CONTEXT(DenseOptimizer::ParseKind(group.optimizer).status(), where);
+    }
+    if (any(named.tables)) {
+      PAGODA_RETURN_IF_ERROR_CONTEXT(ParseSparseOptimizer(group.optimizer).status(), where);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ParseStart() {
+    StartOptions& start = config_.trainer.start;
+    PAGODA_RETURN_IF_ERROR(Fill(KeysOfStart("start", start, stage_)));
+    const absl::StatusOr<NameSelection> frozen =
+        SelectNames(stage_.freeze, declaration_, absl::StrCat(WhereOf("start"), ": freeze"));
+    PAGODA_RETURN_IF_ERROR(frozen.status());
+    for (const std::string& text : start.load) {
+      PAGODA_RETURN_IF_ERROR_CONTEXT(NamePattern::Parse(text, /*may_rename=*/true).status(),
+                                     absl::StrCat(WhereOf("start"), ": load"));
+    }
+    if (!start.load.empty() && start.from.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(WhereOf("start"), ": 'load' without 'from': nothing to load from"));
     }
     return absl::OkStatus();
   }
@@ -290,15 +357,6 @@ class JobParser {
 
 absl::StatusOr<JobConfig> ParseJob(JobDocument document) {
   return JobParser(std::move(document)).Parse();
-}
-
-absl::StatusOr<JobConfig> LoadJob(const std::string& path,
-                                  const std::vector<std::string>& assignments) {
-  PAGODA_ASSIGN_OR_RETURN(JobDocument document, ReadJobFile(path));
-  for (const std::string& assignment : assignments) {
-    PAGODA_RETURN_IF_ERROR(ApplyOverride(assignment, document));
-  }
-  return ParseJob(std::move(document));
 }
 
 }  // namespace pagoda

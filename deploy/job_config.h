@@ -30,17 +30,13 @@ struct JobConfig {
   // The file with the command line's --set applied and paths made absolute: parses
   // to this job from any directory. Kept beside every cut.
   std::string effective_text;
+  std::string base_output;  // Of the job file: with stages, the folder around theirs.
 };
 
-// Reads a job file and applies --set assignments in order.
-//   NOT_FOUND         the file cannot be read
+// Gives a document without stages its meaning. Files: job_stages.h, LoadJob.
 //   INVALID_ARGUMENT  anything wrong in it: one sentence with file and line ("job.toml:12:
 //                     unknown key 'batchsize' in [train]; did you mean 'batch_size'?")
 // Data files need not exist yet: readers check that.
-absl::StatusOr<JobConfig> LoadJob(const std::string& path,
-                                  const std::vector<std::string>& assignments);
-
-// The same, from a document.
 absl::StatusOr<JobConfig> ParseJob(JobDocument document);
 
 }  // namespace pagoda

@@ -13,6 +13,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 namespace pagoda {
 namespace {
@@ -80,6 +81,13 @@ std::vector<Child> InFileOrder(const toml::table& table) {
   return children;
 }
 
+// [features], or [stage.NAME.features]: where a text is short for a table.
+bool IsFeatures(const std::string& section) {
+  if (section == kFeatures) return true;
+  const std::vector<std::string> parts = absl::StrSplit(section, '.');
+  return parts.size() == 3 && parts[0] == "stage" && parts[2] == kFeatures;
+}
+
 absl::Status AddTable(const std::string& section, const toml::table& table, JobDocument& document) {
   for (const Child& child : InFileOrder(table)) {
     const std::string where = absl::StrCat(document.path, ":", child.position.line);
@@ -90,7 +98,7 @@ absl::Status AddTable(const std::string& section, const toml::table& table, JobD
       continue;
     }
     PAGODA_ASSIGN_OR_RETURN(OptionValue value, Value(*child.node, where));
-    if (section == kFeatures && std::holds_alternative<std::string>(value)) {
+    if (IsFeatures(section) && std::holds_alternative<std::string>(value)) {
       document.sections.push_back({name, where});
       document.entries.push_back({name, kKind, std::move(value), where, false});
       continue;
@@ -235,14 +243,19 @@ absl::Status ApplyOverride(const std::string& assignment, JobDocument& document)
   entry.key = name.substr(dot + 1);
   entry.value = ParseValue(text).value_or(OptionValue(text));
   entry.where = absl::StrCat("--set ", name);
-  if (entry.section == kFeatures) {
+  if (IsFeatures(entry.section)) {
     entry.section = name;
     entry.key = kKind;
   }
   entry.from_command_line = true;
   // Parents of a new section, too: "data" before "data.valid".
-  const size_t first_dot = entry.section.find('.');
-  for (const std::string& section : {entry.section.substr(0, first_dot), entry.section}) {
+  std::vector<std::string> sections = {entry.section.substr(0, entry.section.find('.'))};
+  if (sections[0] == "stage") {
+    const size_t second_dot = entry.section.find('.', sections[0].size() + 1);
+    sections.push_back(entry.section.substr(0, second_dot));
+  }
+  sections.push_back(entry.section);
+  for (const std::string& section : sections) {
     if (!HasSection(document, section)) document.sections.push_back({section, entry.where});
   }
   for (JobEntry& known : document.entries) {

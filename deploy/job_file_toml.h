@@ -6,7 +6,8 @@
 //   [features]
 //   age = { kind = "id" }   ->  section "features", section "features.age",
 //                               entry {"features.age", "kind", text, "job.toml:10"}
-//   sex = "categorical"     ->  the same as sex = { kind = "categorical" }
+//   sex = "categorical"     ->  the same as sex = { kind = "categorical" }; also under
+//                               [stage.NAME.features]
 //
 // Threads: pure functions.
 #pragma once
@@ -32,6 +33,7 @@ struct JobEntry {
 struct JobSection {
   std::string name;
   std::string where;
+  bool inherited = false;  // By a stage, from the job around it.
 };
 
 struct JobDocument {

@@ -292,6 +292,46 @@ JobKeys KeysOfDense(DenseOptimizerOptions& options) {
   return keys;
 }
 
+JobKeys KeysOfGroup(const std::string& name, ParameterGroup& group) {
+  JobKeys keys(name,
+               "Tables and dense parameters that are trained in another way. Where groups overlap, "
+               "the later one counts.");
+  keys.Add("match", &group.match, "",
+           "Patterns of their names: '*' is any text, table:NAME and dense:NAME one kind, "
+           "group:NAME a dense group of the model, !NAME takes out again.")
+      .Required();
+  keys.Add("learning_rate", &group.learning_rate, "", "Factor on their learning rate.").AtLeast(0);
+  keys.Add("weight_decay", &group.weight_decay, "", "false: neither weight decay nor l2.");
+  keys.Add("optimizer", &group.optimizer, "",
+           "Their optimizer, with the other settings of [dense], [sparse] or [table.NAME]; empty: "
+           "theirs.");
+  return keys;
+}
+
+JobKeys KeysOfStart(const std::string& name, StartOptions& start, StageOptions& stage) {
+  JobKeys keys(name,
+               name == "start"
+                   ? "What a job takes over from another one before its first step, and what it "
+                     "leaves as it is (docs/stages.md). In a job with stages these are keys of "
+                     "[stage.NAME]."
+                   : "One stage: a job of its own, after the stages above it in the file. "
+                     "[stage.NAME.SECTION] changes keys of [SECTION] for it; [features], and "
+                     "[model] with another name, are replaced as a whole.");
+  keys.Add("from", &start.from, "",
+           name == "start" ? "Directory of a cut, or of a finished job's output; empty: nothing."
+                           : "Name of an earlier stage, directory of a cut, or directory of a "
+                             "finished job's output; empty: nothing.");
+  keys.Add("cut", &start.cut, "", "Of a job's output: its result, or the newest cut.")
+      .OneOf({"best", "last"});
+  keys.Add("load", &start.load, "",
+           "Patterns of tables and dense parameters to load, as in [group.NAME]; also renaming, "
+           "\"a.* -> b.*\"; empty: all that both have.");
+  keys.Add("freeze", &stage.freeze, "",
+           "Patterns of tables and dense parameters that keep their values: no gradient, no "
+           "slots, no decay.");
+  return keys;
+}
+
 JobKeys KeysOfSchedule(ScheduleOptions& options) {
   JobKeys keys("schedule", "A factor on the learning rates of rows and dense parameters.");
   keys.Add("kind", &options.kind, "", "Course of the factor after the warm-up.")
@@ -444,6 +484,7 @@ std::vector<JobKeys> DescribeJob(const ModelInfo* model) {
   static FeatureSpec feature;
   static SparseFields fields;
   static ModelOptions options;
+  static ParameterGroup group;
   static std::string model_name;
   DataOptions& data = stage.data;
   return {
@@ -458,9 +499,12 @@ std::vector<JobKeys> DescribeJob(const ModelInfo* model) {
       KeysOfSparse(fields, &trainer.sparse.init_stddev),
       KeysOfTable("table.NAME", fields),
       KeysOfDense(trainer.dense),
+      KeysOfGroup("group.NAME", group),
       KeysOfSchedule(trainer.schedule),
       KeysOfTrain(trainer, stage),
       KeysOfEvaluation(trainer.evaluation),
+      KeysOfStart("start", trainer.start, stage),
+      KeysOfStart("stage.NAME", trainer.start, stage),
       KeysOfServer(server),
       KeysOfLaunch(launch),
   };

@@ -54,6 +54,10 @@ JobKeys KeysOfSparse(SparseFields& fields, float* init_stddev);
 // `name`: "table.movieId"
 JobKeys KeysOfTable(const std::string& name, SparseFields& fields);
 JobKeys KeysOfDense(DenseOptimizerOptions& options);
+// `name`: "group.tower"
+JobKeys KeysOfGroup(const std::string& name, ParameterGroup& group);
+// `name`: "start" or "stage.NAME", which has the same keys.
+JobKeys KeysOfStart(const std::string& name, StartOptions& start, StageOptions& stage);
 JobKeys KeysOfSchedule(ScheduleOptions& options);
 JobKeys KeysOfTrain(TrainerOptions& options, StageOptions& stage);
 JobKeys KeysOfEvaluation(EvaluationOptions& options);

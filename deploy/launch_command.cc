@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "deploy/commands.h"
 #include "deploy/job_launcher.h"
+#include "deploy/job_stages.h"
 #include "deploy/output_directory.h"
+#include "deploy/stage_runner.h"
 #include "deploy/stop_signal.h"
 
 namespace pagoda {
@@ -24,18 +26,26 @@ std::vector<std::string> JobWords(const JobArguments& job, const JobConfig& conf
     words.insert(words.end(), {"--set", assignment});
   }
   words.insert(words.end(),
-               {"--set", absl::StrCat("job.output=", FormatTomlValue(config.trainer.output_dir))});
+               {"--set", absl::StrCat("job.output=", FormatTomlValue(config.base_output))});
+  if (!config.trainer.start.stage.empty()) {
+    words.insert(words.end(), {"--stage", config.trainer.start.stage});
+  }
   return words;
 }
 
-}  // namespace
+// The children's words about where the job starts from.
+std::vector<std::string> StartWords(const StartArguments& start, const std::string& cut) {
+  std::vector<std::string> words = {"--launched"};
+  if (!cut.empty()) words.insert(words.end(), {"--resume", cut});
+  if (!start.keep_newer.empty()) words.insert(words.end(), {"--keep-newer", start.keep_newer});
+  if (start.hand_over_pause_s > 0) {
+    words.insert(words.end(), {"--pause-in-hand-over", absl::StrCat(start.hand_over_pause_s)});
+  }
+  return words;
+}
 
-absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments) {
-  InitLogging("launch", LogLevel::kInfo);
-  PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
-                          LoadJob(arguments.job.job_path, arguments.job.assignments));
-  StopSignal::Install(
-      "\nstopping the workers at their next step, with a cut; Ctrl-C again kills\n");
+absl::StatusOr<int> LaunchJob(const LaunchArguments& arguments, const JobConfig& job,
+                              const StartArguments& start) {
   LauncherOptions options;
   options.servers = arguments.servers > 0 ? arguments.servers : job.launch.servers;
   options.workers = arguments.workers > 0 ? arguments.workers : job.launch.workers;
@@ -46,20 +56,12 @@ absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments) {
     options.executable = std::filesystem::read_symlink("/proc/self/exe", error).string();
     if (error) return absl::ErrnoToStatus(error.value(), "cannot find this program's own file");
   }
-  PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareOutput(job, arguments.start));
+  PAGODA_ASSIGN_OR_RETURN(const std::string cut, PrepareOutput(job, start));
   options.server_arguments = JobWords(arguments.job, job);
   options.worker_arguments = JobWords(arguments.job, job);
-  options.worker_arguments.push_back("--launched");
-  if (!cut.empty()) {
-    options.worker_arguments.insert(options.worker_arguments.end(), {"--resume", cut});
-  }
-  if (!arguments.start.keep_newer.empty()) {
-    options.worker_arguments.insert(options.worker_arguments.end(),
-                                    {"--keep-newer", arguments.start.keep_newer});
-  }
-  if (!arguments.start.trace_path.empty()) {
-    options.first_worker_arguments = {"--trace", arguments.start.trace_path};
-  }
+  const std::vector<std::string> words = StartWords(start, cut);
+  options.worker_arguments.insert(options.worker_arguments.end(), words.begin(), words.end());
+  if (!start.trace_path.empty()) options.first_worker_arguments = {"--trace", start.trace_path};
   Progress progress(stdout, Progress::IsTerminal(stdout));
   JobLauncher launcher(options, &progress);
   const absl::StatusOr<int> code = launcher.Run();
@@ -70,6 +72,25 @@ absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments) {
                                                                  " --workers ", options.workers))));
   }
   return code;
+}
+
+}  // namespace
+
+absl::StatusOr<int> RunLaunch(const LaunchArguments& arguments) {
+  InitLogging("launch", LogLevel::kInfo);
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<JobConfig> jobs,
+                          LoadJobs(arguments.job.job_path, arguments.job.assignments));
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<StageStart> stages,
+                          PlanStages(jobs, arguments.job, arguments.start));
+  StopSignal::Install(
+      "\nstopping the workers at their next step, with a cut; Ctrl-C again kills\n");
+  Progress progress(stdout, Progress::IsTerminal(stdout));
+  return RunStages(
+      stages,
+      [&](const JobConfig& job, const StartArguments& start) {
+        return LaunchJob(arguments, job, start);
+      },
+      [&](const std::string& line) { progress.Line(line); });
 }
 
 }  // namespace pagoda

@@ -26,7 +26,7 @@ bool IsServerDirectory(const fs::directory_entry& entry) {
 bool IsOurs(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   return IsServerDirectory(entry) || name == "cuts" || name == "logs" || name == "job.toml" ||
-         name == "tensorboard" || name == "epoch";
+         name == "tensorboard" || name == "epoch" || name == "finished";
 }
 
 absl::Status Remove(const std::string& output_dir, bool (*chosen)(const fs::directory_entry&)) {
@@ -117,6 +117,8 @@ std::string ResumeCommand(const std::string& command, const JobArguments& job,
   for (const std::string& assignment : job.assignments) {
     absl::StrAppend(&text, " --set ", ShellQuote(assignment));
   }
+  if (!job.stage.empty()) absl::StrAppend(&text, " --stage ", job.stage);
+  if (!job.from_stage.empty()) absl::StrAppend(&text, " --from-stage ", job.from_stage);
   return absl::StrCat(text, options.empty() ? "" : " ", options, " --resume");
 }
 

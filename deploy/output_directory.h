@@ -5,6 +5,8 @@
 //   <output>/cuts/NAME/          cuts (worker/job_cut.h)
 //   <output>/tensorboard/        event files
 //   <output>/logs/NAME.log       launched processes
+//   <output>/finished            the cut that is the result of a finished run
+//   <output>/STAGE/              all of this for a stage of a job with stages
 //
 // Threads: one process at a time runs a job in a directory.
 #pragma once

@@ -21,6 +21,7 @@
 #include "deploy/embedded_servers.h"
 #include "deploy/job_config.h"
 #include "deploy/job_plan.h"
+#include "deploy/job_stages.h"
 #include "server/served_tables.h"
 #include "worker/batch_reader.h"
 #include "worker/model_instance.h"
@@ -214,8 +215,9 @@ void PrintAssumptions(const PlanArguments& arguments, const Sample& sample, bool
 
 absl::StatusOr<int> RunPlan(const PlanArguments& arguments) {
   InitLogging("plan", LogLevel::kWarning);
-  PAGODA_ASSIGN_OR_RETURN(const JobConfig job,
-                          LoadJob(arguments.job.job_path, arguments.job.assignments));
+  PAGODA_ASSIGN_OR_RETURN(
+      const JobConfig job,
+      LoadJob(arguments.job.job_path, arguments.job.assignments, arguments.job.stage));
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<ModelInstance> model,
                           ModelInstance::Create(job.trainer));
   const TrialDirectory trial(job.trainer.output_dir);

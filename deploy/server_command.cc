@@ -9,7 +9,7 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "deploy/commands.h"
-#include "deploy/job_config.h"
+#include "deploy/job_stages.h"
 #include "deploy/stop_signal.h"
 #include "server/parameter_server_grpc.h"
 #include "server/parameter_service.h"
@@ -30,7 +30,8 @@ constexpr absl::Duration kFailureGrace = absl::Milliseconds(300);
 // [server] of the job file, or of --set alone.
 absl::StatusOr<ParameterServiceOptions> ServiceOptions(const JobArguments& job) {
   if (!job.job_path.empty()) {
-    PAGODA_ASSIGN_OR_RETURN(const JobConfig config, LoadJob(job.job_path, job.assignments));
+    PAGODA_ASSIGN_OR_RETURN(const JobConfig config,
+                            LoadJob(job.job_path, job.assignments, job.stage));
     return config.server;
   }
   JobDocument document;

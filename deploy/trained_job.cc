@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "deploy/job_stages.h"
 #include "worker/durable_file.h"
 #include "worker/job_cut.h"
 

@@ -5,10 +5,12 @@
 #include <memory>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "deploy/output_directory.h"
 #include "deploy/progress.h"
 #include "deploy/stop_signal.h"
+#include "worker/hand_over.h"
 #include "worker/trainer.h"
 
 namespace pagoda {
@@ -46,6 +48,7 @@ TrainObserver Observe(Progress& progress, std::FILE* trace, bool first) {
     progress.Evaluation(step, result);
   };
   if (first) {
+    observer.on_line = [&progress](const std::string& line) { progress.Line(line); };
     observer.on_cut = [&progress](Step step, const std::string& cut) {
       progress.Line(absl::StrCat("cut at step ", step, ": ", ShortPath(cut)));
     };
@@ -78,6 +81,11 @@ void ShowResult(const TrainingRun& run, const TrainResult& result, Progress& pro
     progress.Line(absl::StrCat("steps left out, not finite: ", result.nonfinite_steps));
   }
   if (run.allreduce->rank() != 0) return;
+  std::vector<std::string> tables;
+  for (const TableUse& table : result.tables) {
+    tables.push_back(absl::StrCat(table.name, " ", table.pushed, table.frozen ? " (frozen)" : ""));
+  }
+  progress.Line(absl::StrCat("row gradients pushed: ", absl::StrJoin(tables, ", ")));
   if (result.best.samples > 0) {
     progress.Line(absl::StrCat("best evaluation, at step ", result.best_step, ": ",
                                FormatEvaluation(result.best)));
@@ -101,12 +109,14 @@ absl::StatusOr<int> RunTraining(const TrainingRun& run) {
   TrainerOptions options = run.job->trainer;
   options.job_text = run.job->effective_text;
   options.keep_newer = run.keep_newer;
+  options.start.pause = run.hand_over_pause;
+  const bool first = run.allreduce->rank() == 0;
+  if (first) PAGODA_RETURN_IF_ERROR(ForgetFinished(options.output_dir));
   Progress progress(stdout, Progress::IsTerminal(stdout));
-  PAGODA_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Trainer> trainer,
-      Trainer::Create(options, run.client, run.allreduce,
-                      Observe(progress, trace.get(), run.allreduce->rank() == 0), run.resume_cut));
-  if (!run.resume_cut.empty() && run.allreduce->rank() == 0) {
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<Trainer> trainer,
+                          Trainer::Create(options, run.client, run.allreduce,
+                                          Observe(progress, trace.get(), first), run.resume_cut));
+  if (!run.resume_cut.empty() && first) {
     progress.Line(absl::StrCat("resuming from ", ShortPath(run.resume_cut)));
   }
   absl::StatusOr<TrainResult> result = absl::UnknownError("not run");
@@ -117,6 +127,9 @@ absl::StatusOr<int> RunTraining(const TrainingRun& run) {
   progress.Finish();
   PAGODA_RETURN_IF_ERROR(result.status());
   ShowResult(run, *result, progress);
+  if (first && !result->interrupted) {
+    PAGODA_RETURN_IF_ERROR(WriteFinished(options.output_dir, result->final_cut));
+  }
   return result->interrupted ? kExitInterrupted : 0;
 }
 

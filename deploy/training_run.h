@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "deploy/job_config.h"
 #include "worker/allreduce.h"
 #include "worker/parameter_client.h"
@@ -15,10 +16,11 @@ struct TrainingRun {
   const JobConfig* job = nullptr;
   ParameterClient* client = nullptr;
   AllReduce* allreduce = nullptr;
-  std::string resume_cut;      // Empty: a fresh start.
-  std::string keep_newer;      // Resume: where newer rows go; empty: they are deleted.
-  std::string trace_path;      // Empty: no trace. Only rank 0 writes it.
-  std::string resume_command;  // Shown after Ctrl-C; empty: another process shows it.
+  std::string resume_cut;          // Empty: a fresh start.
+  std::string keep_newer;          // Resume: where newer rows go; empty: they are deleted.
+  std::string trace_path;          // Empty: no trace. Only rank 0 writes it.
+  absl::Duration hand_over_pause;  // StartOptions::pause.
+  std::string resume_command;      // Shown after Ctrl-C; empty: another process shows it.
 };
 
 // Returns 0, or 130 after Ctrl-C with a cut made.

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "deploy/commands.h"
+#include "deploy/job_stages.h"
 #include "deploy/output_directory.h"
 #include "deploy/stop_signal.h"
 #include "deploy/training_run.h"
@@ -55,8 +56,8 @@ std::unique_ptr<AllReduce> JoinWorkers(const WorkerArguments& arguments,
 absl::StatusOr<int> RunWorker(const WorkerArguments& arguments) {
   InitLogging(absl::StrCat("worker-", arguments.rank), LogLevel::kInfo);
   PAGODA_RETURN_IF_ERROR(CheckRank(arguments));
-  PAGODA_ASSIGN_OR_RETURN(JobConfig job,
-                          LoadJob(arguments.job.job_path, arguments.job.assignments));
+  PAGODA_ASSIGN_OR_RETURN(JobConfig job, LoadJob(arguments.job.job_path, arguments.job.assignments,
+                                                 arguments.job.stage));
   if (arguments.launched && arguments.num_workers > 1) {
     job.trainer.device =
         DeviceOfWorker(job.trainer.device, arguments.rank, UsableGpus(DeviceKind::kCuda));
@@ -75,6 +76,7 @@ absl::StatusOr<int> RunWorker(const WorkerArguments& arguments) {
   run.resume_cut = cut;
   run.keep_newer = arguments.start.keep_newer;
   run.trace_path = arguments.start.trace_path;
+  run.hand_over_pause = absl::Seconds(arguments.start.hand_over_pause_s);
   if (!arguments.launched) {
     run.resume_command =
         ResumeCommand("worker", arguments.job,

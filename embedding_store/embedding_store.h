@@ -100,6 +100,7 @@ struct StoreTableStat {
   // Since the store was opened: ids pulled, and those of them that were not in memory.
   uint64_t pulled = 0;
   uint64_t missed = 0;
+  uint64_t pushed = 0;  // Gradients taken since then; replayed ones count, refused ones do not.
   // Of one row: key and value on disk, without index, filter and older versions; and
   // in memory with its share of the index.
   uint64_t row_bytes_disk = 0;

@@ -293,6 +293,7 @@ absl::StatusOr<std::vector<StoreTableStat>> ShardStore::Stat() {
     stats[t].options = tables_[t]->options;
     stats[t].pulled = tables_[t]->pulled.load();
     stats[t].missed = tables_[t]->missed.load();
+    stats[t].pushed = tables_[t]->pushed.load();
     stats[t].rows = static_cast<uint64_t>(tables_[t]->rows.load());
     stats[t].bytes_memory = static_cast<uint64_t>(memory_->BytesOfTable(static_cast<uint32_t>(t)));
     const double rows_on_disk = t < meta.rows.size() ? static_cast<double>(meta.rows[t]) : 0;

@@ -244,6 +244,9 @@ absl::Status ShardStore::LogAndApply(const PushOrigin& origin, std::span<const S
 }
 
 void ShardStore::NoteApplied(const PushRecord& record) {
+  for (const PushRecord::Table& table : record.tables) {
+    tables_[table.table]->pushed += table.ids.size();
+  }
   std::lock_guard<std::mutex> windows(windows_mutex_);
   if (record.origin.sequence != 0) windows_.Record(record.origin, record.sequence);
   sequence_.store(record.sequence);

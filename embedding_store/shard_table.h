@@ -26,7 +26,7 @@ struct ShardTable {
   RowShape shape;
   uint64_t name_hash = 0;
   std::atomic<int64_t> rows{0};  // Stored, in memory or on disk.
-  std::atomic<uint64_t> pulled{0}, missed{0};
+  std::atomic<uint64_t> pulled{0}, missed{0}, pushed{0};
   std::unique_ptr<RowCatchUp> catch_up;  // Of an exact table; guarded by steps_mutex_.
   // Null: every id is admitted. Its counts and the counters are guarded by
   // admission_mutex_; a push may read the counts without, as only pushes change them.

@@ -169,6 +169,14 @@ class Skin final : public proto::ParameterServer::CallbackService {
     });
   }
 
+  grpc::ServerUnaryReactor* ImportRows(grpc::CallbackServerContext* context,
+                                       const proto::ImportRowsRequest* request,
+                                       proto::ImportRowsReply* reply) override {
+    return Enqueue(control_queue_, context, [=, this](Finisher finish) {
+      finish(Set(reply, service_->ImportRows(*request)));
+    });
+  }
+
   grpc::ServerUnaryReactor* GetTableStat(grpc::CallbackServerContext* context,
                                          const proto::TableStatRequest*,
                                          proto::TableStatReply* reply) override {

@@ -88,6 +88,8 @@ class ParameterService {
   virtual absl::Status DropCut(const std::string& cut) = 0;
   virtual absl::StatusOr<proto::RestoreCutReply> RestoreCut(
       const proto::RestoreCutRequest& request) = 0;
+  virtual absl::StatusOr<proto::ImportRowsReply> ImportRows(
+      const proto::ImportRowsRequest& request) = 0;
   virtual absl::StatusOr<proto::TableStatReply> TableStats() = 0;
 
   // OK while the job lives; after a worker died or reported a failure, the cause.

@@ -1,4 +1,4 @@
-// Cuts, rewinds and statistics.
+// Cuts, rewinds, rows of other jobs, and statistics.
 #include <filesystem>
 #include <mutex>
 #include <shared_mutex>
@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/log.h"
 #include "base/status_macros.h"
+#include "embedding_store/cut_weights.h"
 #include "server/parameter_service_impl.h"
 
 namespace pagoda {
@@ -145,6 +147,77 @@ absl::StatusOr<proto::RestoreCutReply> ParameterServiceImpl::RestoreCut(
   return reply;
 }
 
+absl::Status ParameterServiceImpl::CheckImport(const proto::ImportRowsRequest& request) {
+  if (options_.read_only_cut) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(options_.data_dir, " is served read-only: it takes no rows"));
+  }
+  PAGODA_RETURN_IF_ERROR(CheckRestored());
+  if (!place_.has_value()) {
+    return absl::FailedPreconditionError("no session has said which shard this server is to hold");
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  PAGODA_RETURN_IF_ERROR(shutdown_);
+  PAGODA_RETURN_IF_ERROR(membership_.CheckJob(request.job()));
+  if (request.epoch() < membership_.epoch()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "rows for epoch ", request.epoch(), ", but the job is at epoch ", membership_.epoch()));
+  }
+  if (!in_flight_.empty() || !waiting_pulls_.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot take rows of another job: ", in_flight_.size(), " pushes and ",
+                     waiting_pulls_.size(), " pulls are under way"));
+  }
+  for (const proto::ImportRowsRequest::Table& table : request.tables()) {
+    if (served_.Get(table.table()) != nullptr) continue;
+    return absl::NotFoundError(absl::StrCat("there is no table of index ", table.table()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> ParameterServiceImpl::ImportTable(
+    const proto::ImportRowsRequest& request, const proto::ImportRowsRequest::Table& table) {
+  CutWeights::Options source;
+  source.table = table.source();
+  source.shard = place_->shard;
+  source.num_shards = place_->num_shards;
+  for (const std::string& directory : request.directories()) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(directory, error)) {
+      return absl::NotFoundError(absl::StrCat("this server cannot read the directory ", directory,
+                                              error ? ": " : "", error ? error.message() : ""));
+    }
+    source.directories.push_back(directory);
+  }
+  PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<CutWeights> weights, CutWeights::Open(source));
+  const ServedTables::Entry& entry = *served_.Get(table.table());
+  if (weights->table().dim != entry.options.dim) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("table '", table.source(), "' of the cut has rows of ", weights->table().dim,
+                     " weights, table '", entry.options.name, "' of ", entry.options.dim));
+  }
+  PAGODA_ASSIGN_OR_RETURN(
+      const BulkLoadResult loaded,
+      store_->BulkLoad(entry.store_index, /*step=*/0, [&] { return weights->Next(); }));
+  PAGODA_LOG_INFO("took {} rows of table '{}' from table '{}' of a cut", loaded.rows,
+                  entry.options.name, table.source());
+  return loaded.rows;
+}
+
+absl::StatusOr<proto::ImportRowsReply> ParameterServiceImpl::ImportRows(
+    const proto::ImportRowsRequest& request) {
+  std::unique_lock<std::shared_mutex> store_lock(store_mutex_);
+  PAGODA_RETURN_IF_ERROR(CheckImport(request));
+  proto::ImportRowsReply reply;
+  for (const proto::ImportRowsRequest::Table& table : request.tables()) {
+    const absl::StatusOr<uint64_t> rows = ImportTable(request, table);
+    PAGODA_RETURN_IF_ERROR_CONTEXT(rows.status(),
+                                   absl::StrCat("taking rows of table '", table.source(), "'"));
+    reply.add_rows(*rows);
+  }
+  return reply;
+}
+
 absl::StatusOr<proto::TableStatReply> ParameterServiceImpl::TableStats() {
   std::shared_lock<std::shared_mutex> store_lock(store_mutex_);
   PAGODA_ASSIGN_OR_RETURN(const std::vector<StoreTableStat> stats, store_->Stat());
@@ -157,6 +230,7 @@ absl::StatusOr<proto::TableStatReply> ParameterServiceImpl::TableStats() {
     table.set_bytes_disk(stat.bytes_disk);
     table.set_refused(stat.refused);
     table.set_evicted(stat.evicted);
+    table.set_pushed(stat.pushed);
   }
   return reply;
 }

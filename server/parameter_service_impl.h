@@ -76,6 +76,8 @@ class ParameterServiceImpl final : public ParameterService {
   absl::Status DropCut(const std::string& cut) override;
   absl::StatusOr<proto::RestoreCutReply> RestoreCut(
       const proto::RestoreCutRequest& request) override;
+  absl::StatusOr<proto::ImportRowsReply> ImportRows(
+      const proto::ImportRowsRequest& request) override;
   absl::StatusOr<proto::TableStatReply> TableStats() override;
 
   absl::Status JobHealth() const override {
@@ -109,6 +111,11 @@ class ParameterServiceImpl final : public ParameterService {
   absl::Status RestoreOthersCuts(const proto::RestoreCutRequest& request,
                                  const std::optional<ShardPlace>& place,
                                  const std::string& set_aside);
+  // Checks all of it before the first row is written.
+  absl::Status CheckImport(const proto::ImportRowsRequest& request);
+  // Returns the rows of this shard.
+  absl::StatusOr<uint64_t> ImportTable(const proto::ImportRowsRequest& request,
+                                       const proto::ImportRowsRequest::Table& table);
   absl::StatusOr<proto::HelloReply> HelloReader(const proto::HelloRequest& request);
 
   // Counts `bytes` as in flight until the returned callback runs.

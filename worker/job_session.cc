@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "worker/hand_over.h"
 #include "worker/worker_agreement.h"
 
 namespace pagoda {
@@ -30,6 +31,9 @@ std::string PackCut(const JobCut& cut) {
   packed.append(cut.job_text);
   return packed;
 }
+
+// What ShareStart sends after the epoch.
+constexpr char kFresh = 'f', kResumed = 'r', kSource = 's';
 
 absl::StatusOr<JobCut> UnpackCut(absl::string_view packed) {
   JobCut cut;
@@ -88,11 +92,24 @@ absl::Status CheckNoRows(ParameterClient* client) {
   return absl::OkStatus();
 }
 
-// What worker 0 finds out alone: the cut, and the epoch of this run.
+// The cut of another job that this one starts from, if it does.
+absl::Status ReadSource(const TrainerOptions& options, JobSession* session) {
+  if (options.start.from.empty()) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const std::string directory, FindSourceCut(options.start));
+  PAGODA_ASSIGN_OR_RETURN(session->source, ReadJobCut(directory));
+  session->source->slots.clear();
+  session->source->manifest.set_num_slots(0);
+  // Only told to the other workers.
+  session->source->job_text = directory;
+  return absl::OkStatus();
+}
+
+// What worker 0 finds out alone: the cuts, and the epoch of this run.
 absl::StatusOr<JobSession> ReadStart(const TrainerOptions& options, const std::string& resume_cut) {
   JobSession session;
   if (resume_cut.empty()) {
     PAGODA_RETURN_IF_ERROR(CheckNoCuts(options.output_dir));
+    PAGODA_RETURN_IF_ERROR(ReadSource(options, &session));
   } else {
     PAGODA_ASSIGN_OR_RETURN(session.resumed, ReadJobCut(resume_cut));
     PAGODA_RETURN_IF_ERROR(CheckSameJob(session.resumed->manifest, options, resume_cut));
@@ -105,14 +122,38 @@ absl::StatusOr<JobSession> ReadStart(const TrainerOptions& options, const std::s
 absl::StatusOr<JobSession> ShareStart(AllReduce& allreduce, const JobSession& first) {
   std::string bytes;
   AppendBytes(bytes, &first.epoch, sizeof(first.epoch));
+  bytes.push_back(first.resumed ? kResumed : first.source ? kSource : kFresh);
   if (first.resumed) bytes.append(PackCut(*first.resumed));
+  if (first.source) bytes.append(PackCut(*first.source));
   PAGODA_ASSIGN_OR_RETURN(bytes, BroadcastBytes(allreduce, bytes));
   JobSession session;
   std::memcpy(&session.epoch, bytes.data(), sizeof(session.epoch));
-  if (bytes.size() > sizeof(session.epoch)) {
-    PAGODA_ASSIGN_OR_RETURN(session.resumed, UnpackCut(absl::string_view(bytes).substr(8)));
+  const char kind = bytes[sizeof(session.epoch)];
+  const absl::string_view packed = absl::string_view(bytes).substr(sizeof(session.epoch) + 1);
+  if (kind == kResumed) {
+    PAGODA_ASSIGN_OR_RETURN(session.resumed, UnpackCut(packed));
+  } else if (kind == kSource) {
+    PAGODA_ASSIGN_OR_RETURN(session.source, UnpackCut(packed));
   }
   return session;
+}
+
+// What the cut means for this model, before any server is asked.
+absl::Status FitModel(JobSession* session, ModelInstance* model) {
+  if (session->resumed) {
+    model->TakeInitialValues(session->resumed->manifest);
+    return CheckSameModel(session->resumed->manifest, *model);
+  }
+  if (!session->source) return absl::OkStatus();
+  const proto::JobCut& source = session->source->manifest;
+  const std::string& directory = session->source->job_text;
+  absl::StatusOr<proto::JobCut::HandOver> plan =
+      PlanHandOver(model->options().start, source, *model);
+  PAGODA_RETURN_IF_ERROR_CONTEXT(plan.status(), directory);
+  session->hand_over = *std::move(plan);
+  session->hand_over.set_directory(directory);
+  TakeInitialValues(session->hand_over, source, model);
+  return absl::OkStatus();
 }
 
 absl::Status OpenClient(const ModelInstance& model, const AllReduce& allreduce,
@@ -144,7 +185,7 @@ SessionOptions SessionOptionsFor(const ModelInstance& model, const AllReduce& al
   return options;
 }
 
-absl::StatusOr<JobSession> StartSession(const ModelInstance& model, ParameterClient* client,
+absl::StatusOr<JobSession> StartSession(ModelInstance& model, ParameterClient* client,
                                         AllReduce* allreduce, const std::string& resume_cut) {
   JobSession first;
   absl::Status read;
@@ -155,8 +196,7 @@ absl::StatusOr<JobSession> StartSession(const ModelInstance& model, ParameterCli
   }
   PAGODA_RETURN_IF_ERROR(AgreeOnStatus(*allreduce, read, "start the job"));
   PAGODA_ASSIGN_OR_RETURN(JobSession session, ShareStart(*allreduce, first));
-  absl::Status opened;
-  if (session.resumed) opened = CheckSameModel(session.resumed->manifest, model);
+  absl::Status opened = FitModel(&session, &model);
   if (opened.ok()) opened = OpenClient(model, *allreduce, session, client);
   PAGODA_RETURN_IF_ERROR(AgreeOnStatus(*allreduce, opened, "join the job"));
   return session;

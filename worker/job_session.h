@@ -21,15 +21,20 @@ namespace pagoda {
 struct JobSession {
   uint64_t epoch = 1;             // Of this run: never used before in this output directory.
   std::optional<JobCut> resumed;  // The cut to continue from, on every worker.
+  // A fresh start from another job's cut, on every worker: without its slots.
+  std::optional<JobCut> source;
+  proto::JobCut::HandOver hand_over;  // What is to be taken from it: nothing has been yet.
 };
 
-// Reads the cut on worker 0 (empty `resume_cut`: none), claims the epoch, tells the
-// other workers, and opens `client` for training. Rows are not rewound yet.
+// Reads the cut on worker 0 (empty `resume_cut`: none, or the one to start from), claims
+// the epoch, tells the other workers, and opens `client` for training. Rows are not rewound
+// or taken over yet. Tables of `model` get the initial values of those they take rows from.
 //   FAILED_PRECONDITION  the cut is of another job, model or seed, or its parameters or
 //                        servers differ; or a fresh start finds cuts or rows of an
 //                        earlier run
-//   ReadJobCut's and ParameterClient::Open's errors;  ABORTED when another worker failed
-absl::StatusOr<JobSession> StartSession(const ModelInstance& model, ParameterClient* client,
+//   ReadJobCut's, PlanHandOver's and ParameterClient::Open's errors;  ABORTED when another
+//   worker failed
+absl::StatusOr<JobSession> StartSession(ModelInstance& model, ParameterClient* client,
                                         AllReduce* allreduce, const std::string& resume_cut);
 
 // Worker 0's cut on every worker; the others' argument is ignored. Collective.

@@ -4,6 +4,7 @@
 #include <span>
 #include <utility>
 
+#include "algorithms/nn/name_pattern.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
 
@@ -24,6 +25,19 @@ absl::Status NoSuchTable(const std::string& name, const Declaration& declaration
   return absl::NotFoundError(
       absl::StrCat(where, " names table '", name, "', which the model does not have",
                    nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+}
+
+// For the tables that a stage freezes by pattern: nothing moves their rows, so they need
+// no slots.
+void DropOptimizer(proto::TableSpec* table) {
+  table->set_frozen(true);
+  table->clear_admission();
+  table->clear_eviction();
+  proto::TableSpec::Optimizer* optimizer = table->mutable_optimizer();
+  optimizer->set_kind("sgd");
+  optimizer->set_exact(false);
+  optimizer->set_l2(0.0f);
+  optimizer->set_weight_decay(0.0f);
 }
 
 bool FreezesTable(const StageOptions& stage, const std::string& name) {
@@ -88,6 +102,12 @@ absl::Status ModelInstance::Declare() {
 
 absl::Status ModelInstance::MakeTables() {
   for (const TableDecl& decl : declaration_.tables) tables_.push_back(SpecOf(decl, options_));
+  PAGODA_RETURN_IF_ERROR(ApplyOverrides());
+  PAGODA_RETURN_IF_ERROR(ApplyGroups());
+  return ApplyFreezing();
+}
+
+absl::Status ModelInstance::ApplyOverrides() {
   for (const SparseOptions::Override& change : options_.sparse.overrides) {
     const auto table =
         std::find_if(tables_.begin(), tables_.end(),
@@ -100,15 +120,47 @@ absl::Status ModelInstance::MakeTables() {
     table->set_precision(change.precision);
     CopyPolicies(change.policies, &*table);
   }
-  for (proto::TableSpec& table : tables_) {
-    const bool always = !options_.stages.empty() &&
-                        std::all_of(options_.stages.begin(), options_.stages.end(),
-                                    [&](const auto& s) { return FreezesTable(s, table.name()); });
+  return absl::OkStatus();
+}
+
+absl::Status ModelInstance::ApplyGroups() {
+  const std::vector<proto::TableSpec> ungrouped = tables_;
+  for (const ParameterGroup& group : options_.dense.groups) {
+    const absl::StatusOr<NameSelection> selection =
+        SelectNames(group.match, declaration_, absl::StrCat("[group.", group.name, "]"));
+    PAGODA_RETURN_IF_ERROR(selection.status());
+    for (size_t i = 0; i < tables_.size(); ++i) {
+      if (!selection->tables[i]) continue;
+      proto::TableSpec::Optimizer* optimizer = tables_[i].mutable_optimizer();
+      *optimizer = ungrouped[i].optimizer();
+      optimizer->set_learning_rate(static_cast<float>(
+          static_cast<double>(optimizer->learning_rate()) * group.learning_rate));
+      if (!group.optimizer.empty()) optimizer->set_kind(group.optimizer);
+      if (group.weight_decay) continue;
+      optimizer->set_weight_decay(0.0f);
+      optimizer->set_l2(0.0f);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModelInstance::ApplyFreezing() {
+  std::vector<NameSelection> by_pattern;
+  for (const StageOptions& stage : options_.stages) {
+    PAGODA_ASSIGN_OR_RETURN(by_pattern.emplace_back(),
+                            SelectNames(stage.freeze, declaration_, "freeze"));
+  }
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    proto::TableSpec& table = tables_[i];
+    size_t times = 0, times_by_pattern = 0;
+    for (size_t s = 0; s < by_pattern.size(); ++s) {
+      times += FreezesTable(options_.stages[s], table.name()) || by_pattern[s].tables[i] ? 1 : 0;
+      times_by_pattern += by_pattern[s].tables[i] ? 1 : 0;
+    }
+    const bool always = !by_pattern.empty() && times == by_pattern.size();
     if (always) table.set_frozen(true);
-    const bool sometimes =
-        std::any_of(options_.stages.begin(), options_.stages.end(),
-                    [&](const auto& s) { return FreezesTable(s, table.name()); });
-    if (sometimes && !always && table.optimizer().exact()) {
+    if (!by_pattern.empty() && times_by_pattern == by_pattern.size()) DropOptimizer(&table);
+    if (times > 0 && !always && table.optimizer().exact()) {
       return absl::InvalidArgumentError(
           absl::StrCat("table '", table.name(),
                        "' is exact: it can be frozen in all stages or in none, because its rows "
@@ -127,11 +179,31 @@ absl::Status ModelInstance::Freeze(const StageOptions& stage) {
       return NoSuchTable(name, declaration_, absl::StrCat("stage '", stage.name, "'"));
     }
   }
+  PAGODA_ASSIGN_OR_RETURN(const NameSelection selection,
+                          SelectNames(stage.freeze, declaration_, "freeze"));
   frozen_.clear();
-  for (const proto::TableSpec& table : tables_) {
-    frozen_.push_back(table.frozen() || FreezesTable(stage, table.name()));
+  for (size_t i = 0; i < tables_.size(); ++i) {
+    frozen_.push_back(tables_[i].frozen() || FreezesTable(stage, tables_[i].name()) ||
+                      selection.tables[i]);
   }
-  return parameters_->Freeze(stage.frozen_groups);
+  return parameters_->Freeze(stage.frozen_groups, selection.dense);
+}
+
+void ModelInstance::TakeInitialValues(size_t table, const proto::TableSpec& source) {
+  tables_[table].set_seed(source.seed());
+  tables_[table].set_init_stddev(source.init_stddev());
+  tables_[table].set_init_zero_columns(source.init_zero_columns());
+}
+
+void ModelInstance::TakeInitialValues(const proto::JobCut& manifest) {
+  for (const proto::JobCut::Loaded& loaded : manifest.hand_over().tables()) {
+    for (const proto::TableSpec& saved : manifest.tables()) {
+      if (saved.name() != loaded.name()) continue;
+      for (size_t i = 0; i < tables_.size(); ++i) {
+        if (tables_[i].name() == saved.name()) TakeInitialValues(i, saved);
+      }
+    }
+  }
 }
 
 RandomKey ModelInstance::StepKey(Step step) const {

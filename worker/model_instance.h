@@ -17,6 +17,7 @@
 #include "algorithms/nn/parameters.h"
 #include "base/thread_pool.h"
 #include "kernels/context.h"
+#include "proto/job_cut.pb.h"
 #include "proto/parameter_server.pb.h"
 #include "worker/trainer_options.h"
 
@@ -26,7 +27,8 @@ class ModelInstance {
  public:
   // Builds and declares the model and gives its parameters their seeded values.
   //   NOT_FOUND         no such model, frozen table, table override or frozen group
-  //   INVALID_ARGUMENT  the schema lacks what the model needs, or an option is out of range
+  //   INVALID_ARGUMENT  the schema lacks what the model needs, an option is out of range, or
+  //                     a pattern to freeze names nothing
   //   UNIMPLEMENTED     this build has no such device
   static absl::StatusOr<std::unique_ptr<ModelInstance>> Create(const TrainerOptions& options);
 
@@ -48,6 +50,12 @@ class ModelInstance {
   absl::Status Freeze(const StageOptions& stage);
   bool frozen(size_t table) const { return frozen_[table]; }
 
+  // Gives a table the initial values of `source`, another job's table whose rows it takes
+  // over: an id without a row must read as it did there.
+  void TakeInitialValues(size_t table, const proto::TableSpec& source);
+  // The same for the tables that the job of a cut took over: as that job did.
+  void TakeInitialValues(const proto::JobCut& manifest);
+
   // Key of one step's randomness.
   RandomKey StepKey(Step step) const;
 
@@ -60,6 +68,10 @@ class ModelInstance {
   explicit ModelInstance(TrainerOptions options);
   absl::Status Declare();
   absl::Status MakeTables();
+  absl::Status ApplyOverrides();
+  absl::Status ApplyGroups();
+  // Marks tables frozen in all stages, and takes the optimizer from those frozen by pattern.
+  absl::Status ApplyFreezing();
 
   TrainerOptions options_;
   ThreadPool pool_;

@@ -71,6 +71,16 @@ struct CutRestore {
   std::vector<std::string> directories;
 };
 
+// Rows of another job's cut for this job's tables.
+struct RowImport {
+  std::vector<std::string> directories;  // Of all shards of the cut; every server reads them.
+  struct Table {
+    int table = 0;       // Index into SessionOptions::tables.
+    std::string source;  // Its name in the cut.
+  };
+  std::vector<Table> tables;
+};
+
 class ParameterClient {
  public:
   using Done = std::function<void(absl::Status)>;
@@ -103,6 +113,12 @@ class ParameterClient {
   // Rewinds every server to a cut.
   //   NOT_FOUND  a server has no such cut, or cannot read a directory (named)
   virtual absl::Status RestoreCut(const CutRestore& restore) = 0;
+
+  // Fills tables with the weights of a cut's rows, each server with those of its shard,
+  // straight from the cut's directories. Returns the rows of each table, all servers.
+  //   NOT_FOUND            a server cannot read a directory, or the cut has no such table
+  //   FAILED_PRECONDITION  another width, or an ftrl table that is trained
+  virtual absl::StatusOr<std::vector<uint64_t>> ImportRows(const RowImport& import) = 0;
 
   virtual absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() = 0;
 

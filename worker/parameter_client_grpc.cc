@@ -56,6 +56,7 @@ class GrpcClient final : public ParameterClient {
   absl::StatusOr<std::vector<ServerCut>> PrepareCut(const std::string& cut) override;
   absl::Status DropCut(const std::string& cut) override;
   absl::Status RestoreCut(const CutRestore& restore) override;
+  absl::StatusOr<std::vector<uint64_t>> ImportRows(const RowImport& import) override;
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override;
   absl::Status SetKey(const std::string& key, const std::string& value) override;
   absl::StatusOr<std::string> GetKey(const std::string& key, absl::Duration timeout) override;
@@ -80,6 +81,10 @@ class GrpcClient final : public ParameterClient {
   // The same call on every server at once; replies in server order.
   template <typename Request, typename Reply, typename Start>
   absl::StatusOr<std::vector<Reply>> CallAll(Start start, const Request& request, bool retry);
+  // The same with a request for each server.
+  template <typename Request, typename Reply, typename Start>
+  absl::StatusOr<std::vector<Reply>> CallEach(Start start, const std::vector<Request>& requests,
+                                              bool retry);
 
   proto::HeartbeatRequest HeartbeatWords() const;
   void Tick();
@@ -217,6 +222,13 @@ void GrpcClient::Push(Step step, std::vector<TablePush> tables, float learning_r
 template <typename Request, typename Reply, typename Start>
 absl::StatusOr<std::vector<Reply>> GrpcClient::CallAll(Start start, const Request& request,
                                                        bool retry) {
+  return CallEach<Request, Reply>(start, std::vector<Request>(links_.size(), request), retry);
+}
+
+template <typename Request, typename Reply, typename Start>
+absl::StatusOr<std::vector<Reply>> GrpcClient::CallEach(Start start,
+                                                        const std::vector<Request>& requests,
+                                                        bool retry) {
   std::vector<Reply> replies(links_.size());
   std::mutex mutex;
   std::condition_variable ended;
@@ -232,7 +244,7 @@ absl::StatusOr<std::vector<Reply>> GrpcClient::CallAll(Start start, const Reques
   options.retry = retry;
   for (size_t shard = 0; shard < links_.size(); ++shard) {
     links_[shard]->Call<Request, Reply>(
-        start, std::make_shared<Request>(request), options,
+        start, std::make_shared<Request>(requests[shard]), options,
         [&replies, fan_in, shard](absl::Status status, Reply& reply) {
           replies[shard] = std::move(reply);
           fan_in->Finish(shard, std::move(status));
@@ -283,6 +295,33 @@ absl::Status GrpcClient::RestoreCut(const CutRestore& restore) {
              [](Async* async, auto... arguments) { async->RestoreCut(arguments...); }, request,
              /*retry=*/false)
       .status();
+}
+
+absl::StatusOr<std::vector<uint64_t>> GrpcClient::ImportRows(const RowImport& import) {
+  std::vector<proto::ImportRowsRequest> requests(links_.size());
+  for (size_t shard = 0; shard < links_.size(); ++shard) {
+    proto::ImportRowsRequest& request = requests[shard];
+    request.set_job(session_.job);
+    request.set_epoch(session_.epoch);
+    for (const std::string& directory : import.directories) request.add_directories(directory);
+    for (const RowImport::Table& table : import.tables) {
+      proto::ImportRowsRequest::Table* asked = request.add_tables();
+      asked->set_table(table_ids_[shard][static_cast<size_t>(table.table)]);
+      asked->set_source(table.source);
+    }
+  }
+  PAGODA_ASSIGN_OR_RETURN(
+      const std::vector<proto::ImportRowsReply> replies,
+      (CallEach<proto::ImportRowsRequest, proto::ImportRowsReply>(
+          [](Async* async, auto... arguments) { async->ImportRows(arguments...); }, requests,
+          /*retry=*/false)));
+  std::vector<uint64_t> rows(import.tables.size(), 0);
+  for (const proto::ImportRowsReply& reply : replies) {
+    for (int t = 0; t < std::min(reply.rows_size(), static_cast<int>(rows.size())); ++t) {
+      rows[static_cast<size_t>(t)] += reply.rows(t);
+    }
+  }
+  return rows;
 }
 
 absl::StatusOr<std::vector<proto::TableStatReply>> GrpcClient::TableStats() {

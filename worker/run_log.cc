@@ -52,6 +52,10 @@ absl::Status RunLog::OnEvaluation(Step step, const EvaluationResult& result) {
   return events_->Write(step, scalars);
 }
 
+void RunLog::OnLine(const std::string& line) {
+  if (observer_.on_line) observer_.on_line(line);
+}
+
 void RunLog::OnCut(Step step, const std::string& directory) {
   if (observer_.on_cut) observer_.on_cut(step, directory);
 }

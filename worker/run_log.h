@@ -37,6 +37,7 @@ class RunLog {
   absl::Status OnStep(const StepRecord& record);
   absl::Status OnEvaluation(Step step, const EvaluationResult& result);
   void OnCut(Step step, const std::string& directory);
+  void OnLine(const std::string& line);
 
  private:
   RunLog(int64_t every_steps, TrainObserver observer)

@@ -23,6 +23,7 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Load(const std::stri
                                                                  ParameterClient* client) {
   PAGODA_ASSIGN_OR_RETURN(JobCut cut, ReadJobCut(cut_directory));
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<ModelInstance> model, ModelInstance::Create(options));
+  model->TakeInitialValues(cut.manifest);
   PAGODA_RETURN_IF_ERROR_CONTEXT(CheckSameModel(cut.manifest, *model), cut_directory);
   PAGODA_RETURN_IF_ERROR(model->SetDenseValues(cut.values));
   const std::unique_ptr<AllReduce> alone = SingleWorker();

@@ -17,6 +17,7 @@
 #include "worker/evaluation.h"
 #include "worker/failure_cause.h"
 #include "worker/gradient_pusher.h"
+#include "worker/hand_over.h"
 #include "worker/job_session.h"
 #include "worker/run_log.h"
 #include "worker/step_computation.h"
@@ -48,6 +49,9 @@ class TrainerImpl final : public Trainer {
  private:
   absl::Status Join(const std::string& resume_cut);
   absl::Status Resume(const JobCut& cut);
+  // Takes over what session_ says, and makes the first cut of it.
+  absl::Status TakeOver();
+  absl::Status NoteTables();
   absl::Status RunStages();
   absl::Status StartStage();
   absl::Status RunStage();
@@ -97,6 +101,9 @@ class TrainerImpl final : public Trainer {
   int64_t samples_ = 0;
   int64_t nonfinite_steps_ = 0;
   ReaderPosition position_;  // After the last step's batch.
+  proto::JobCut::HandOver hand_over_;
+
+  std::optional<JobCut> source_;  // Until its weights have been taken over.
 
   Step cut_step_ = -1;  // Of the newest cut.
   TrainResult result_;
@@ -124,13 +131,33 @@ absl::Status TrainerImpl::Start(const TrainerOptions& options, TrainObserver obs
   PAGODA_RETURN_IF_ERROR(computation_->Connect());
   PAGODA_ASSIGN_OR_RETURN(log_, RunLog::Create(options.output_dir, allreduce_->rank() == 0,
                                                options.log_every_steps, std::move(observer)));
+  if (source_) PAGODA_RETURN_IF_ERROR(TakeOver());
+  const std::string frozen = DescribeFrozen(*model_);
+  if (!frozen.empty()) log_->OnLine(absl::StrCat("frozen: ", frozen));
   return absl::OkStatus();
 }
 
+absl::Status TrainerImpl::TakeOver() {
+  const JobCut& source = *source_;
+  absl::Status imported;
+  if (allreduce_->rank() == 0) {
+    imported = ImportRows(options().start, source.manifest, *model_, client_, &hand_over_);
+  }
+  PAGODA_RETURN_IF_ERROR(AgreeOnStatus(*allreduce_, imported, "take over rows"));
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<float> values,
+                          LoadedValues(hand_over_, source, model_.get()));
+  PAGODA_RETURN_IF_ERROR(model_->SetDenseValues(values));
+  for (const std::string& line : DescribeHandOver(options().start, hand_over_)) log_->OnLine(line);
+  source_.reset();
+  return MakeCut();
+}
+
 absl::Status TrainerImpl::Join(const std::string& resume_cut) {
-  PAGODA_ASSIGN_OR_RETURN(const JobSession session,
+  PAGODA_ASSIGN_OR_RETURN(JobSession session,
                           StartSession(*model_, client_, allreduce_, resume_cut));
   epoch_ = session.epoch;
+  source_ = std::move(session.source);
+  hand_over_ = std::move(session.hand_over);
   keeper_ = std::make_unique<CutKeeper>(
       CutKeeper::Options{options().output_dir, epoch_, options().checkpoints_kept}, client_,
       allreduce_);
@@ -157,6 +184,7 @@ absl::Status TrainerImpl::Resume(const JobCut& cut) {
   pass_ = saved.pass();
   samples_ = samples_before_ = saved.samples();
   nonfinite_steps_ = saved.nonfinite_steps();
+  hand_over_ = saved.hand_over();
   if (stage_index_ >= static_cast<int64_t>(options().stages.size())) {
     return absl::FailedPreconditionError(absl::StrCat("the cut is of stage ", stage_index_,
                                                       "; the job has ", options().stages.size()));
@@ -197,7 +225,26 @@ absl::Status TrainerImpl::RunStages() {
     PAGODA_ASSIGN_OR_RETURN(stopping_, EarlyStopping::Create(options().evaluation.metric,
                                                              options().evaluation.patience));
   }
+  PAGODA_RETURN_IF_ERROR(NoteTables());
   return result_.interrupted ? absl::OkStatus() : RestoreBest();
+}
+
+absl::Status TrainerImpl::NoteTables() {
+  if (allreduce_->rank() != 0) return absl::OkStatus();
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<proto::TableStatReply> servers, client_->TableStats());
+  for (size_t t = 0; t < model_->tables().size(); ++t) {
+    TableUse& use = result_.tables.emplace_back();
+    use.name = model_->tables()[t].name();
+    use.frozen = model_->frozen(t);
+    for (const proto::TableStatReply& server : servers) {
+      for (const proto::TableStat& table : server.tables()) {
+        if (table.spec().name() != use.name) continue;
+        use.rows += static_cast<int64_t>(table.rows());
+        use.pushed += static_cast<int64_t>(table.pushed());
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status TrainerImpl::StartStage() {
@@ -395,6 +442,8 @@ absl::StatusOr<JobCut> TrainerImpl::DescribeState() {
   saved.set_evaluated_step(evaluated_step_);
   saved.set_pass(pass_);
   saved.set_samples(samples_);
+  saved.set_stage_name(options().start.stage);
+  if (!hand_over_.directory().empty()) *saved.mutable_hand_over() = hand_over_;
   saved.set_nonfinite_steps(nonfinite_steps_);
   saved.set_created_unix(absl::ToUnixSeconds(absl::Now()));
   saved.set_optimizer_steps(computation_->optimizer().steps());

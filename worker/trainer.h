@@ -41,6 +41,14 @@ struct StageTimes {
   double cut = 0;
 };
 
+// What became of a table in a run.
+struct TableUse {
+  std::string name;
+  bool frozen = false;
+  int64_t rows = 0;    // Stored at the end, all servers.
+  int64_t pushed = 0;  // Gradients of rows that the servers took.
+};
+
 struct TrainResult {
   Step steps = 0;       // Of the whole job, steps before a resume included.
   double seconds = 0;   // In the loop, of this run.
@@ -52,8 +60,9 @@ struct TrainResult {
   RowCacheStats row_cache;      // Of this worker; no lookups: there was none.
   EvaluationResult best;        // By the chosen metric.
   Step best_step = 0;
-  std::string final_cut;     // Directory; the best cut when early stopping chose one.
-  bool interrupted = false;  // RequestStop ended it; final_cut resumes it.
+  std::string final_cut;         // Directory; the best cut when early stopping chose one.
+  bool interrupted = false;      // RequestStop ended it; final_cut resumes it.
+  std::vector<TableUse> tables;  // On worker 0: of each table, when the loop ended.
 };
 
 // Shown while training; calls come from the thread of Run.
@@ -64,6 +73,8 @@ struct TrainObserver {
   std::function<void(Step step, double loss)> on_step;  // Every step (tests, benchmarks).
   std::function<void(Step step, const EvaluationResult&)> on_evaluation;
   std::function<void(Step step, const std::string& cut)> on_cut;
+  // What was taken over from another job and what is frozen, on worker 0; from Create.
+  std::function<void(const std::string& line)> on_line;
 };
 
 class Trainer {

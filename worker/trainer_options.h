@@ -50,6 +50,20 @@ struct StageOptions {
   int64_t steps_max = 0;  // 0: no limit
   std::vector<std::string> frozen_tables;
   std::vector<std::string> frozen_groups;  // Dense parameter groups.
+  // Patterns (algorithms/nn/name_pattern.h) of tables and dense parameters that keep their
+  // values. A table frozen so has no optimizer: its rows are stored without slots.
+  std::vector<std::string> freeze;
+};
+
+// What a job takes over from another one's cut before its first step (worker/hand_over.h).
+struct StartOptions {
+  std::string stage;              // This job's name among the stages of a job file; or empty.
+  std::string from;               // A cut's directory, or a job's output; empty: nothing.
+  std::string from_stage;         // That job's name among the stages; or empty.
+  std::string cut = "best";       // Of a job's output: best | last.
+  std::vector<std::string> load;  // Patterns; empty: everything that both have.
+  // Waits so long after each table's rows: for tests that kill a job just then.
+  absl::Duration pause;
 };
 
 struct TrainerOptions {
@@ -64,6 +78,7 @@ struct TrainerOptions {
   std::string model;  // FindModel() name
   ModelOptions model_options;
   std::vector<StageOptions> stages;
+  StartOptions start;
   EvaluationOptions evaluation;
 
   std::string mode = "sync";  // sync | async

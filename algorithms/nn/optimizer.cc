@@ -1,8 +1,10 @@
 #include "algorithms/nn/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "algorithms/nn/model_options.h"
+#include "algorithms/nn/name_pattern.h"
 #include "kernels/gradient_norm.h"
 
 namespace pagoda {
@@ -93,8 +95,14 @@ absl::StatusOr<std::unique_ptr<DenseOptimizer>> DenseOptimizer::Create(
   PAGODA_RETURN_IF_ERROR(CheckOptions(options));
   auto optimizer = std::make_unique<DenseOptimizer>();
   optimizer->options_ = options;
+  PAGODA_RETURN_IF_ERROR(optimizer->ResolveSettings(parameters));
   const Shape shape = {parameters.num_trainable()};
-  const int num_slots = NumSlots(options.args);
+  int num_slots = NumSlots(options.args);
+  for (const Settings& settings : optimizer->settings_) {
+    DenseStepArgs args = options.args;
+    args.kind = settings.kind;
+    num_slots = std::max(num_slots, NumSlots(args));
+  }
   if (num_slots >= 1) {
     PAGODA_ASSIGN_OR_RETURN(optimizer->slot1_, ctx.Zeros(shape));
   }
@@ -103,6 +111,37 @@ absl::StatusOr<std::unique_ptr<DenseOptimizer>> DenseOptimizer::Create(
   }
   PAGODA_ASSIGN_OR_RETURN(optimizer->norm_, ctx.Zeros({2}));
   return optimizer;
+}
+
+absl::Status DenseOptimizer::ResolveSettings(const ParameterSet& parameters) {
+  Declaration declaration;
+  declaration.dense = parameters.decls();
+  std::vector<Settings> ungrouped;
+  for (const DenseDecl& decl : declaration.dense) {
+    const auto rate = options_.group_rates.find(ParameterSet::GroupOf(decl));
+    const double factor = rate == options_.group_rates.end() ? 1.0 : rate->second;
+    ungrouped.push_back({options_.args.kind, options_.args.learning_rate * factor,
+                         decl.weight_decay ? options_.args.weight_decay : 0.0f});
+  }
+  settings_ = ungrouped;
+  for (const ParameterGroup& group : options_.groups) {
+    PAGODA_ASSIGN_OR_RETURN(const NameSelection selection, MatchNames(group.match, declaration));
+    const std::vector<bool>& named = selection.dense;
+    DenseOptimizerKind kind = options_.args.kind;
+    if (!group.optimizer.empty() && std::find(named.begin(), named.end(), true) != named.end()) {
+      absl::StatusOr<DenseOptimizerKind> own = ParseKind(group.optimizer);
+      PAGODA_RETURN_IF_ERROR_CONTEXT(own.status(), absl::StrCat("group '", group.name, "'"));
+      kind = *own;
+    }
+    for (size_t i = 0; i < named.size(); ++i) {
+      if (!named[i]) continue;
+      settings_[i] = ungrouped[i];
+      settings_[i].kind = kind;
+      settings_[i].learning_rate *= group.learning_rate;
+      if (!group.weight_decay) settings_[i].weight_decay = 0.0f;
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<double> DenseOptimizer::Step(Context& ctx, ParameterSet& parameters,
@@ -119,10 +158,9 @@ absl::StatusOr<double> DenseOptimizer::Step(Context& ctx, ParameterSet& paramete
     const DenseHandle handle{static_cast<int>(i)};
     if (!parameters.learns(handle)) continue;
     const DenseDecl& decl = parameters.decls()[i];
-    const auto rate = options_.group_rates.find(ParameterSet::GroupOf(decl));
-    const double group_factor = rate == options_.group_rates.end() ? 1.0 : rate->second;
-    args.learning_rate = static_cast<float>(options_.args.learning_rate * lr_factor * group_factor);
-    args.weight_decay = decl.weight_decay ? options_.args.weight_decay : 0.0f;
+    args.kind = settings_[i].kind;
+    args.learning_rate = static_cast<float>(settings_[i].learning_rate * lr_factor);
+    args.weight_decay = settings_[i].weight_decay;
     const int64_t begin = parameters.offset(handle);
     const Shape flat = {NumElements(decl.shape)};
     const auto part = [&](const Tensor& t) { return t.absent() ? t : t.Flat(begin, flat); };

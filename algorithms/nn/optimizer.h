@@ -51,17 +51,28 @@ class Schedule {
   int64_t since_best_ = 0;
 };
 
+// What a parameter group ([group.NAME]) changes for the tables and dense parameters that
+// its patterns name (name_pattern.h). Where groups overlap, the later one counts.
+struct ParameterGroup {
+  std::string name;
+  std::vector<std::string> match;
+  double learning_rate = 1.0;  // Factor on the rate of [dense], [sparse] or [table.NAME].
+  bool weight_decay = true;    // false: no decay and no l2.
+  std::string optimizer;       // Of the dense parameters and rows; empty: theirs.
+};
+
 struct DenseOptimizerOptions {
   DenseStepArgs args;      // kind, learning_rate, momentum, ... as given in the job
   double clip_norm = 0.0;  // > 0: scale the global gradient norm down to this.
   // Factor on the learning rate of a parameter group; absent: 1.
   std::map<std::string, double> group_rates;
+  std::vector<ParameterGroup> groups;
 };
 
 class DenseOptimizer {
  public:
   //   INVALID_ARGUMENT  a rate, clip_norm, momentum, beta, epsilon or decay that is
-  //                     not finite or out of range (named)
+  //                     not finite or out of range (named); a group's optimizer is unknown
   static absl::StatusOr<std::unique_ptr<DenseOptimizer>> Create(
       Context& ctx, const ParameterSet& parameters, const DenseOptimizerOptions& options);
   // "sgd" | "adagrad" | "adam" | "adamw"; INVALID_ARGUMENT names the nearest.
@@ -75,14 +86,23 @@ class DenseOptimizer {
   //                 names the first parameter that is not
   absl::StatusOr<double> Step(Context& ctx, ParameterSet& parameters, double lr_factor);
 
-  // Flat slot tensors ([num_trainable] each; as many as the kind has) and the
+  // Flat slot tensors ([num_trainable] each; as many as the kinds in use have) and the
   // step count, for checkpoints.
   std::vector<Tensor> slots() const;
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
 
  private:
+  // Settings of one parameter, from the options and its groups.
+  struct Settings {
+    DenseOptimizerKind kind = DenseOptimizerKind::kSgd;
+    double learning_rate = 0.0;
+    float weight_decay = 0.0f;
+  };
+  absl::Status ResolveSettings(const ParameterSet& parameters);
+
   DenseOptimizerOptions options_;
+  std::vector<Settings> settings_;  // By parameter.
   int64_t steps_ = 0;
   Tensor slot1_, slot2_;
   Tensor norm_;  // [2]

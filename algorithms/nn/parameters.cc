@@ -126,7 +126,8 @@ int64_t ParameterSet::offset(DenseHandle handle) const {
   return offsets_[static_cast<size_t>(handle.index)];
 }
 
-absl::Status ParameterSet::Freeze(const std::vector<std::string>& groups) {
+absl::Status ParameterSet::Freeze(const std::vector<std::string>& groups,
+                                  const std::vector<bool>& also) {
   for (const std::string& group : groups) {
     const bool known = std::any_of(decls_.begin(), decls_.end(),
                                    [&](const DenseDecl& d) { return GroupOf(d) == group; });
@@ -136,7 +137,8 @@ absl::Status ParameterSet::Freeze(const std::vector<std::string>& groups) {
     }
   }
   for (size_t i = 0; i < decls_.size(); ++i) {
-    frozen_[i] = std::find(groups.begin(), groups.end(), GroupOf(decls_[i])) != groups.end();
+    frozen_[i] = std::find(groups.begin(), groups.end(), GroupOf(decls_[i])) != groups.end() ||
+                 (i < also.size() && also[i]);
   }
   return absl::OkStatus();
 }

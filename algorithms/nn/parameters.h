@@ -40,9 +40,9 @@ class ParameterSet {
 
   // Freezes exactly the parameters of `groups` (and unfreezes all others): they
   // get no gradient, no optimizer step and no decay, and the running statistics
-  // among them are not updated.
+  // among them are not updated. `also`: by parameter, those frozen besides; may be empty.
   //   NOT_FOUND  no parameter belongs to one of the groups (named)
-  absl::Status Freeze(const std::vector<std::string>& groups);
+  absl::Status Freeze(const std::vector<std::string>& groups, const std::vector<bool>& also = {});
   // True for a trainable parameter that is not frozen.
   bool learns(DenseHandle handle) const;
   bool frozen(DenseHandle handle) const { return frozen_[static_cast<size_t>(handle.index)]; }

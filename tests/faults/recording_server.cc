@@ -66,6 +66,11 @@ class RecordingService final : public ParameterService {
     return reply;
   }
 
+  absl::StatusOr<proto::ImportRowsReply> ImportRows(
+      const proto::ImportRowsRequest& request) override {
+    return inner_->ImportRows(request);
+  }
+
   absl::StatusOr<int64_t> TableDim(uint32_t table) const override {
     return inner_->TableDim(table);
   }

@@ -33,6 +33,60 @@ proto::RestoreCutRequest Restore(const std::string& cut, uint64_t epoch) {
   return request;
 }
 
+TEST_CASE("tables take the rows of another job's cut, by any name and on any shard") {
+  const TemporaryDirectory directory;
+  std::string cut;
+  std::vector<float> items;
+  {
+    auto source = OpenService(directory / "source");
+    REQUIRE(source->Hello(MakeHelloOf(0, 1, kTables)).ok());
+    REQUIRE(PushAndWait(*source, MakeHeader(0, 1), RowsOf(1)).ok());
+    items = PullAndWait(*source, 1, kIds, 0).value();
+    cut = source->PrepareCut("last")->directory();
+  }
+  auto service = OpenService(directory / "next");
+  std::vector<proto::TableSpec> tables = {MakeTable("a", 3), MakeTable("b", 3)};
+  tables[1].set_frozen(true);
+  REQUIRE(service->Hello(MakeHelloOf(0, 1, tables)).ok());
+  proto::ImportRowsRequest request;
+  request.set_job("job");
+  request.set_epoch(1);
+  request.add_directories(cut);
+  for (uint32_t table = 0; table < 2; ++table) {
+    proto::ImportRowsRequest::Table* asked = request.add_tables();
+    asked->set_table(table);
+    asked->set_source("item");
+  }
+  for (int time = 0; time < 2; ++time) {  // Again: the same rows.
+    const auto taken = service->ImportRows(request);
+    INFO(taken.status());
+    REQUIRE(taken.ok());
+    CHECK(taken->rows(0) == 3);
+    CHECK(taken->rows(1) == 3);
+    CHECK(PullAndWait(*service, 0, kIds, 0).value() == items);
+    CHECK(PullAndWait(*service, 1, kIds, 0).value() == items);
+  }
+  const auto stats = service->TableStats();
+  REQUIRE(stats.ok());
+  CHECK(stats->tables(0).rows() == 3);
+  CHECK(stats->tables(0).pushed() == 0);
+
+  const auto refused = [&](auto change, const std::string& words) {
+    proto::ImportRowsRequest wrong = request;
+    change(wrong);
+    const absl::Status status = service->ImportRows(wrong).status();
+    INFO(status);
+    CHECK_THAT(std::string(status.message()), Catch::Matchers::Contains(words));
+    CHECK(PullAndWait(*service, 0, kIds, 0).value() == items);
+  };
+  refused([](auto& r) { r.mutable_tables(0)->set_source("user"); }, "rows of 2 weights");
+  refused([](auto& r) { r.mutable_tables(0)->set_source("other"); }, "no table \"other\"");
+  refused([](auto& r) { r.mutable_tables(1)->set_table(7); }, "no table of index 7");
+  refused([](auto& r) { r.set_directories(0, "/nowhere"); }, "cannot read the directory /nowhere");
+  refused([](auto& r) { r.set_job("another"); }, "another");
+  refused([](auto& r) { r.set_epoch(0); }, "epoch 0");
+}
+
 TEST_CASE("a cut is what had been pushed, and a rewind brings it back") {
   const TemporaryDirectory directory;
   uint64_t hash_at_cut = 0;

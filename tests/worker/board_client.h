@@ -41,6 +41,7 @@ class BoardClient final : public ParameterClient {
   }
   absl::Status DropCut(const std::string&) override { return Absent(); }
   absl::Status RestoreCut(const CutRestore&) override { return Absent(); }
+  absl::StatusOr<std::vector<uint64_t>> ImportRows(const RowImport&) override { return Absent(); }
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override { return Absent(); }
 
   absl::Status SetKey(const std::string& key, const std::string& value) override {

@@ -60,6 +60,53 @@ TEST_CASE("seeds differ between tables, jobs and seeds, and depend on nothing el
   REQUIRE(base != table_seed("a", 1, "item", "deepfm"));
 }
 
+TEST_CASE("a table frozen by pattern has no optimizer, and dense parameters are frozen by name") {
+  TrainerOptions options = Options("dnn");
+  options.sparse.optimizer.set_kind("adamw");
+  options.sparse.optimizer.set_weight_decay(0.1f);
+  options.sparse.policies.mutable_admission()->set_kind("frequency");
+  options.stages[0].freeze = {"item", "deep.*", "!deep.1.bias"};
+  const auto model = ModelInstance::Create(options);
+  INFO(model.status().ToString());
+  REQUIRE(model.ok());
+  const proto::TableSpec& item = Table(**model, "item");
+  CHECK(item.frozen());
+  CHECK(item.optimizer().kind() == "sgd");
+  CHECK(item.optimizer().weight_decay() == 0.0f);
+  CHECK_FALSE(item.has_admission());
+  CHECK(Table(**model, "user").optimizer().kind() == "adamw");
+  const ParameterSet& parameters = (*model)->parameters();
+  for (size_t i = 0; i < parameters.decls().size(); ++i) {
+    const std::string& name = parameters.decls()[i].name;
+    CAPTURE(name);
+    CHECK(parameters.frozen(DenseHandle{static_cast<int>(i)}) ==
+          (name.substr(0, 4) == "deep" && name != "deep.1.bias"));
+  }
+  options.stages[0].freeze = {"itm"};
+  CHECK_THAT(std::string(ModelInstance::Create(options).status().message()),
+             Contains("freeze: \"itm\" names no table") && Contains("'item'"));
+}
+
+TEST_CASE("a group changes the rate, the decay and the optimizer of its tables") {
+  TrainerOptions options = Options("dnn");
+  options.sparse.optimizer.set_weight_decay(0.1f);
+  options.dense.groups = {{.name = "slow", .match = {"table:*"}, .learning_rate = 0.5},
+                          {.name = "user",
+                           .match = {"user"},
+                           .learning_rate = 0.1,
+                           .weight_decay = false,
+                           .optimizer = "adam"}};
+  const auto model = ModelInstance::Create(options);
+  INFO(model.status().ToString());
+  REQUIRE(model.ok());
+  CHECK(Table(**model, "item").optimizer().learning_rate() == 0.5f * 0.05f);
+  CHECK(Table(**model, "item").optimizer().weight_decay() == 0.1f);
+  CHECK(Table(**model, "item").optimizer().kind() == "adagrad");
+  CHECK(Table(**model, "user").optimizer().learning_rate() == Approx(0.1 * 0.05).epsilon(1e-6));
+  CHECK(Table(**model, "user").optimizer().weight_decay() == 0.0f);
+  CHECK(Table(**model, "user").optimizer().kind() == "adam");
+}
+
 TEST_CASE("a table is frozen for good only when every stage freezes it") {
   TrainerOptions options = Options();
   options.stages.push_back(options.stages[0]);

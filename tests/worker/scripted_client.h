@@ -83,6 +83,9 @@ class ScriptedClient final : public ParameterClient {
     return Event("restore " + restore.cut + " epoch " + std::to_string(restore.epoch) + " keep '" +
                  restore.keep_newer + "'" + from);
   }
+  absl::StatusOr<std::vector<uint64_t>> ImportRows(const RowImport& import) override {
+    return std::vector<uint64_t>(import.tables.size(), 0);
+  }
   absl::StatusOr<std::vector<proto::TableStatReply>> TableStats() override {
     return std::vector<proto::TableStatReply>();
   }

@@ -59,17 +59,24 @@ struct Reference {
   void Update(size_t i, double g, double lr) {
     const DenseStepArgs& a = options.args;
     const bool decays = i < 15 || i >= 20;  // All but "b".
-    const double decay = decays ? double{a.weight_decay} : 0.0;
+    double decay = decays ? double{a.weight_decay} : 0.0;
+    DenseOptimizerKind kind = a.kind;
+    if (!options.groups.empty() && i < 15) {  // "w" alone.
+      const ParameterGroup& group = options.groups.back();
+      lr *= group.learning_rate;
+      if (!group.weight_decay) decay = 0.0;
+      if (!group.optimizer.empty()) kind = *DenseOptimizer::ParseKind(group.optimizer);
+    }
     if (i >= 20) {
       const auto rate = options.group_rates.find("head");
       lr *= rate == options.group_rates.end() ? 1.0 : rate->second;
     }
-    if (a.kind == DenseOptimizerKind::kAdamW) {
+    if (kind == DenseOptimizerKind::kAdamW) {
       w[i] -= lr * decay * w[i];
     } else {
       g += decay * w[i];
     }
-    switch (a.kind) {
+    switch (kind) {
       case DenseOptimizerKind::kSgd:
         slot1[i] = double{a.momentum} * slot1[i] + g;
         w[i] -= lr * slot1[i];
@@ -144,6 +151,33 @@ TEST_CASE("every dense optimizer follows its formula in double over 20 steps") {
     options.clip_norm = 1e6;  // Above every norm: no clipping.
     CompareWithReference(options);
   }
+}
+
+TEST_CASE("a group has its own rate, decay and optimizer, and the later of two counts") {
+  for (const char* own : {"", "sgd", "adagrad", "adam", "adamw"}) {
+    for (DenseOptimizerKind kind : {DenseOptimizerKind::kSgd, DenseOptimizerKind::kAdamW}) {
+      for (const bool decays : {false, true}) {
+        CAPTURE(own, static_cast<int>(kind), decays);
+        DenseOptimizerOptions options = Options(kind);
+        options.args.weight_decay = 0.1f;
+        options.groups = {
+            {.name = "first", .match = {"w"}, .learning_rate = 9.0, .optimizer = "adam"},
+            {.name = "w",
+             .match = {"w"},
+             .learning_rate = 0.5,
+             .weight_decay = decays,
+             .optimizer = own}};
+        CompareWithReference(options);
+      }
+    }
+  }
+  TestDevice device;
+  DenseOptimizerOptions options = Options(DenseOptimizerKind::kSgd);
+  options.groups = {{.name = "odd", .match = {"w"}, .optimizer = "adagard"}};
+  const auto parameters = ParameterSet::Create(*device.ctx, Decls(), 3);
+  const auto refused = DenseOptimizer::Create(*device.ctx, **parameters, options);
+  REQUIRE(absl::IsInvalidArgument(refused.status()));
+  REQUIRE(std::string(refused.status().message()).find("group 'odd'") != std::string::npos);
 }
 
 TEST_CASE("slots are as many as the kind has, and restoring them and the count continues exactly") {

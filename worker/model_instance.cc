@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/status_macros.h"
+#include "worker/negative_items.h"
 
 namespace pagoda {
 namespace {
@@ -132,6 +133,10 @@ absl::Status ModelInstance::Freeze(const StageOptions& stage) {
     frozen_.push_back(table.frozen() || FreezesTable(stage, table.name()));
   }
   return parameters_->Freeze(stage.frozen_groups);
+}
+
+absl::Status ModelInstance::LoadNegatives() {
+  return pagoda::LoadNegatives(options_, &declaration_);
 }
 
 RandomKey ModelInstance::StepKey(Step step) const {

@@ -48,6 +48,10 @@ class ModelInstance {
   absl::Status Freeze(const StageOptions& stage);
   bool frozen(size_t table) const { return frozen_[table]; }
 
+  // Reads what negatives are drawn from: before the first training batch is prepared.
+  //   errors: worker/negative_items.h
+  absl::Status LoadNegatives();
+
   // Key of one step's randomness.
   RandomKey StepKey(Step step) const;
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "algorithms/nn/name_pattern.h"
+#include "worker/evaluation.h"
 
 namespace pagoda {
 namespace {
@@ -81,10 +82,12 @@ class JobParser {
     known.push_back("features");
     known.push_back("table");
     known.push_back("group");
+    known.push_back("join");
     for (const JobSection& section : document_.sections) {
       if (absl::StartsWith(section.name, "features.")) continue;
       if (absl::StartsWith(section.name, "table.")) continue;
       if (absl::StartsWith(section.name, "group.")) continue;
+      if (absl::StartsWith(section.name, "join.")) continue;
       if (std::find(known.begin(), known.end(), section.name) != known.end()) continue;
       const std::string nearest = NearestName(section.name, known);
       return absl::InvalidArgumentError(
@@ -92,8 +95,8 @@ class JobParser {
                        nearest.empty() ? "" : absl::StrCat("; did you mean [", nearest, "]?")));
     }
     for (const JobEntry& entry : document_.entries) {
-      const bool holds_sections =
-          entry.section == "features" || entry.section == "table" || entry.section == "group";
+      const bool holds_sections = entry.section == "features" || entry.section == "table" ||
+                                  entry.section == "group" || entry.section == "join";
       if (!entry.section.empty() && !holds_sections) continue;
       return absl::InvalidArgumentError(absl::StrCat(
           entry.where, ": key '", entry.key, "' ",
@@ -111,7 +114,8 @@ class JobParser {
       return (base / path).lexically_normal().string();
     };
     for (JobEntry& entry : document_.entries) {
-      const bool data = entry.section == "data" || absl::StartsWith(entry.section, "data.");
+      const bool data = entry.section == "data" || absl::StartsWith(entry.section, "data.") ||
+                        absl::StartsWith(entry.section, "join.");
       const bool output = (entry.section == "job" && entry.key == "output") ||
                           (entry.section == "start" && entry.key == "from");
       if (!(data && entry.key == "files") && !output) continue;
@@ -158,12 +162,34 @@ class JobParser {
       return absl::InvalidArgumentError(absl::StrCat(
           WhereOf("schema"), ": [schema] has both label_threshold and label_positive; keep one"));
     }
+    PAGODA_RETURN_IF_ERROR(Fill(KeysOfMetrics(trainer.evaluation, trainer.schema)));
+    PAGODA_RETURN_IF_ERROR(ParseJoins());
     PAGODA_RETURN_IF_ERROR(ParseFeatures());
     if (Has("data.test")) {
       config_.test = TestSet{Inherited(), trainer.schema};
       PAGODA_RETURN_IF_ERROR(Fill(KeysOfTest(*config_.test)));
     }
     return absl::OkStatus();
+  }
+
+  absl::Status ParseJoins() {
+    for (const std::string& name : NamesUnder("join")) {
+      JoinSpec join;
+      join.name = name;
+      PAGODA_RETURN_IF_ERROR(Fill(KeysOfJoin(absl::StrCat("join.", name), join)));
+      config_.trainer.schema.joins.push_back(std::move(join));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckJoin(const FeatureSpec& feature, const std::string& where) const {
+    const FeatureSchema& schema = config_.trainer.schema;
+    if (feature.join.empty() || schema.JoinIndex(feature.join) >= 0) return absl::OkStatus();
+    std::vector<std::string> names;
+    for (const JoinSpec& join : schema.joins) names.push_back(join.name);
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": [features.", feature.name, "] names join '", feature.join,
+                     "'; the joins: ", names.empty() ? "none" : absl::StrJoin(names, ", ")));
   }
 
   absl::Status ParseFeatures() {
@@ -176,6 +202,7 @@ class JobParser {
         return absl::InvalidArgumentError(absl::StrCat(
             WhereOf(section), ": [", section, "] is bucketised and needs the key 'boundaries'"));
       }
+      PAGODA_RETURN_IF_ERROR(CheckJoin(feature, WhereOf(section)));
       config_.trainer.schema.features.push_back(std::move(feature));
     }
     if (!config_.trainer.schema.features.empty()) return absl::OkStatus();
@@ -332,6 +359,8 @@ class JobParser {
       return absl::InvalidArgumentError(
           absl::StrCat(WhereOf("evaluation"), ": the metric gauc needs schema.group"));
     }
+    PAGODA_RETURN_IF_ERROR_CONTEXT(ParsePairs(trainer.evaluation.pairs, trainer.schema).status(),
+                                   WhereOf("metrics"));
     for (const std::string& table : stage_.frozen_tables) {
       PAGODA_RETURN_IF_ERROR(CheckTable(table, WhereOf("train")));
     }

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/time/time.h"
 #include "kernels/device_name.h"
+#include "worker/early_stopping.h"
 
 namespace pagoda {
 namespace {
@@ -189,6 +190,54 @@ JobKeys KeysOfSchema(FeatureSchema& schema) {
       .Unset();
   keys.Add("weight", &schema.weight, "", "Column of the sample weight; empty: every weight is 1.");
   keys.Add("group", &schema.group, "", "Column that GAUC groups by; empty: no GAUC.");
+  keys.Add("targets", &schema.targets, "",
+           "Columns of further numbers that the model learns from, beside the label.");
+  return keys;
+}
+
+JobKeys KeysOfJoin(const std::string& name, JoinSpec& join) {
+  JobKeys keys(name,
+               "Side files with one row per key. Features with join = NAME read their columns, for "
+               "every sample with that key; a batch holds each row once.");
+  keys.Add("files", &join.files, "", "Paths or globs, with a header; .gz and .zst files too.")
+      .Required();
+  keys.Add("format", &join.format, "", "Form of the files.").OneOf({"csv", "tsv"});
+  keys.Add("column", &join.column, "", "The samples' key column; empty: the join's name.");
+  keys.Add("key", &join.key, "", "The side files' key column; empty: as `column`.");
+  keys.Add("allow_missing", &join.allow_missing, "",
+           "A sample whose key has no row reads as one whose columns are absent; false: it is a "
+           "bad row.");
+  keys.AddCustom({"memory_mb", join.memory_bytes_max >> 20, "MiB",
+                  "The parsed files may need so much on each worker; more is an error."},
+                 [&join](const OptionValue& value) {
+                   join.memory_bytes_max = std::get<int64_t>(value) << 20;
+                 })
+      .Between(1, 1 << 24);
+  return keys;
+}
+
+JobKeys KeysOfMetrics(EvaluationOptions& options, FeatureSchema& schema) {
+  JobKeys keys("metrics", "What evaluation measures beside the usual.");
+  keys.Add("pairs", &options.pairs, "",
+           "AUC and log-loss of named outputs against targets: OUTPUT:TARGET; score is the "
+           "prediction, label the label.")
+      .Check([](const OptionValue& value) -> absl::Status {
+        for (const std::string& pair : std::get<std::vector<std::string>>(value)) {
+          const size_t colon = pair.find(':');
+          if (colon != std::string::npos && colon > 0 && colon + 1 < pair.size() &&
+              pair.find(':', colon + 1) == std::string::npos) {
+            continue;
+          }
+          return absl::InvalidArgumentError(
+              absl::StrCat("expected \"OUTPUT:TARGET\", found \"", pair, "\""));
+        }
+        return absl::OkStatus();
+      });
+  keys.Add("slices", &schema.slices, "",
+           "Columns: AUC and log-loss of the prediction for each of their values.");
+  keys.Add("top_ks", &options.top_ks, "items",
+           "Retrieval: further K of recall@K, ndcg@K and hit_rate@K.")
+      .Between(1, 1 << 20);
   return keys;
 }
 
@@ -237,6 +286,10 @@ JobKeys KeysOfFeature(const std::string& name, FeatureSpec& feature) {
   keys.Add("num_buckets", &feature.num_buckets, "ids",
            "categorical: folds the ids into so many; 0: any 64-bit id.")
       .Between(0, kMaxRows);
+  keys.Add("optional", &feature.optional, "",
+           "The column may be absent from a data set: no ids then, or missing_value.");
+  keys.Add("join", &feature.join, "",
+           "The column is one of this [join.NAME]'s side files; empty: of the data.");
   return keys;
 }
 
@@ -415,8 +468,12 @@ JobKeys KeysOfEvaluation(EvaluationOptions& options) {
   keys.Add("every_steps", &options.every_steps, "steps",
            "Steps between evaluations; 0: at the end of each epoch.")
       .Between(0, kMaxRows);
-  keys.Add("metric", &options.metric, "", "What decides early stopping and the best cut.")
-      .OneOf({"auc", "gauc", "log_loss", "recall", "ndcg"});
+  keys.Add("metric", &options.metric, "",
+           "What decides early stopping and the best cut: auc, gauc, log_loss, recall, ndcg, "
+           "hit_rate, or one that [metrics] adds, as auc(OUTPUT:TARGET) or ndcg@20.")
+      .Check([](const OptionValue& value) {
+        return EarlyStopping::Create(std::get<std::string>(value), 0).status();
+      });
   keys.Add("patience", &options.patience, "evaluations",
            "Evaluations without gain before stopping; 0: never stops early.")
       .Between(0, kMaxRows);
@@ -424,6 +481,9 @@ JobKeys KeysOfEvaluation(EvaluationOptions& options) {
       .Between(1, 1 << 20);
   keys.Add("exclude_seen", &options.exclude_seen, "",
            "Retrieval: a user's training items are not ranked.");
+  keys.Add("seen_features", &options.seen_features, "",
+           "Retrieval, exclude_seen: features of the user (a history) whose items are not ranked "
+           "either; they share the item's table.");
   return keys;
 }
 
@@ -482,6 +542,7 @@ std::vector<JobKeys> DescribeJob(const ModelInfo* model) {
   static StageOptions stage;
   static TestSet test;
   static FeatureSpec feature;
+  static JoinSpec join;
   static SparseFields fields;
   static ModelOptions options;
   static ParameterGroup group;
@@ -494,6 +555,7 @@ std::vector<JobKeys> DescribeJob(const ModelInfo* model) {
       KeysOfTest(test),
       KeysOfData("data.items", data),
       KeysOfSchema(trainer.schema),
+      KeysOfJoin("join.NAME", join),
       KeysOfFeature("features.NAME", feature),
       KeysOfModel(&model_name, model, &options),
       KeysOfSparse(fields, &trainer.sparse.init_stddev),
@@ -505,6 +567,7 @@ std::vector<JobKeys> DescribeJob(const ModelInfo* model) {
       KeysOfEvaluation(trainer.evaluation),
       KeysOfStart("start", trainer.start, stage),
       KeysOfStart("stage.NAME", trainer.start, stage),
+      KeysOfMetrics(trainer.evaluation, trainer.schema),
       KeysOfServer(server),
       KeysOfLaunch(launch),
   };

@@ -46,6 +46,9 @@ JobKeys KeysOfJob(TrainerOptions& options);
 JobKeys KeysOfData(const std::string& name, DataOptions& data);
 JobKeys KeysOfTest(TestSet& test);  // [data.test]
 JobKeys KeysOfSchema(FeatureSchema& schema);
+// `name`: "join.history"
+JobKeys KeysOfJoin(const std::string& name, JoinSpec& join);
+JobKeys KeysOfMetrics(EvaluationOptions& options, FeatureSchema& schema);
 // `name`: "features.age"
 JobKeys KeysOfFeature(const std::string& name, FeatureSpec& feature);
 // `model` nullptr: only the key `name`; then `options` may be nullptr too.

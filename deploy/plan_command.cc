@@ -220,6 +220,7 @@ absl::StatusOr<int> RunPlan(const PlanArguments& arguments) {
       LoadJob(arguments.job.job_path, arguments.job.assignments, arguments.job.stage));
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<ModelInstance> model,
                           ModelInstance::Create(job.trainer));
+  PAGODA_RETURN_IF_ERROR(model->LoadNegatives());
   const TrialDirectory trial(job.trainer.output_dir);
   PlanInput input;
   input.servers = arguments.servers > 0 ? arguments.servers : job.launch.servers;

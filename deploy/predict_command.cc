@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -25,10 +26,9 @@ class ScoreFile {
     std::remove(partial_.c_str());
   }
 
-  absl::Status Open(const std::string& header) {
+  absl::Status Open() {
     file_ = std::fopen(partial_.c_str(), "w");
-    if (file_ == nullptr) return Error("cannot write ");
-    return Write(header);
+    return file_ == nullptr ? Error("cannot write ") : absl::OkStatus();
   }
 
   absl::Status Write(const std::string& text) {
@@ -57,21 +57,29 @@ class ScoreFile {
 
 struct Columns {
   bool label = false, weight = false, group = false;
+  bool header_written = false;
 };
 
-std::string Header(const Columns& columns) {
-  return absl::StrCat("score", columns.label ? ",label" : "", columns.weight ? ",weight" : "",
-                      columns.group ? ",group" : "", "\n");
+// Named outputs are known from the first batch on.
+std::string Header(const Columns& columns, const BatchScores& made) {
+  std::string text = absl::StrCat("score", columns.label ? ",label" : "",
+                                  columns.weight ? ",weight" : "", columns.group ? ",group" : "");
+  for (const ModelStep::Output& output : made.outputs) absl::StrAppend(&text, ",", output.name);
+  return text + "\n";
 }
 
-std::string Lines(const Columns& columns, const Batch& batch, std::span<const float> scores) {
+std::string Lines(Columns& columns, const Batch& batch, const BatchScores& made) {
   std::string text;
-  for (size_t i = 0; i < scores.size(); ++i) {
+  if (!std::exchange(columns.header_written, true)) text = Header(columns, made);
+  for (size_t i = 0; i < made.scores.size(); ++i) {
     // Nine digits tell any two floats apart.
-    absl::StrAppendFormat(&text, "%.9g", scores[i]);
+    absl::StrAppendFormat(&text, "%.9g", made.scores[i]);
     if (columns.label) absl::StrAppendFormat(&text, ",%.9g", batch.labels[i]);
     if (columns.weight) absl::StrAppendFormat(&text, ",%.9g", batch.weights[i]);
     if (columns.group) absl::StrAppend(&text, ",", batch.groups[i]);
+    for (const ModelStep::Output& output : made.outputs) {
+      absl::StrAppendFormat(&text, ",%.9g", output.values[i]);
+    }
     text += '\n';
   }
   return text;
@@ -102,6 +110,7 @@ absl::StatusOr<int> RunPredict(const PredictArguments& arguments) {
   options.data = input.data;
   options.data.on_bad_row = "fail";  // A row without a score would shift all that follow.
   options.schema = input.schema;
+  options.schema.slices.clear();
   options.batch_size = trained.model->evaluation_batch_size();
   options.needs_labels = arguments.labels;
   Columns columns;
@@ -112,14 +121,15 @@ absl::StatusOr<int> RunPredict(const PredictArguments& arguments) {
     // What the scores do not need may be absent from the file.
     options.schema.weight.clear();
     options.schema.group.clear();
+    options.schema.targets.clear();
   }
   ScoreFile file(arguments.output);
-  PAGODA_RETURN_IF_ERROR(file.Open(Header(columns)));
+  PAGODA_RETURN_IF_ERROR(file.Open());
   int64_t rows = 0;
   PAGODA_RETURN_IF_ERROR(
-      trained.model->Score(options, [&](const Batch& batch, std::span<const float> scores) {
-        rows += static_cast<int64_t>(scores.size());
-        return file.Write(Lines(columns, batch, scores));
+      trained.model->Score(options, [&](const Batch& batch, const BatchScores* made) {
+        rows += batch.size;
+        return made == nullptr ? absl::OkStatus() : file.Write(Lines(columns, batch, *made));
       }));
   PAGODA_RETURN_IF_ERROR(file.Finish());
   absl::PrintF("wrote %d scores to %s\n", rows, arguments.output);

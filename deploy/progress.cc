@@ -101,17 +101,25 @@ std::string FormatProgressBar(const ProgressPoint& point, int columns) {
   return absl::StrCat("[", bar, "] ", text);
 }
 
+static std::string FormatMore(const EvaluationResult& result) {
+  std::string text;
+  for (const NamedMetric& more : result.more) {
+    absl::StrAppendFormat(&text, "  %s %.9f", more.name, more.value);
+  }
+  return text;
+}
+
 std::string FormatEvaluation(const EvaluationResult& result) {
   if (result.retrieval) {
-    return absl::StrFormat("recall %.9f  NDCG %.9f  samples %d", result.recall, result.ndcg,
-                           result.samples);
+    return absl::StrFormat("recall %.9f  NDCG %.9f  hit rate %.9f  samples %d%s", result.recall,
+                           result.ndcg, result.hit_rate, result.samples, FormatMore(result));
   }
   std::string text = absl::StrFormat("AUC %.9f", result.auc);
   if (result.has_gauc) absl::StrAppendFormat(&text, "  GAUC %.9f", result.gauc);
   absl::StrAppendFormat(
       &text, "  log-loss %.9f  normalised entropy %.6f  calibration %.6f  samples %d",
       result.log_loss, result.normalized_entropy, result.calibration, result.samples);
-  return text;
+  return text + FormatMore(result);
 }
 
 std::string FormatMainMetric(const EvaluationResult& result) {

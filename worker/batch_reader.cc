@@ -17,6 +17,7 @@
 #include "worker/file_glob.h"
 #include "worker/libsvm_format.h"
 #include "worker/shuffle_window.h"
+#include "worker/side_files.h"
 
 namespace pagoda {
 namespace {
@@ -317,6 +318,7 @@ class ThreadedReader : public BatchReader {
       }
       parsed.bad_rows.push_back(std::move(message));
     }
+    parsed.status = transform_.Finish(&batch);
     parsed.batch = std::move(batch);
     return parsed;
   }
@@ -358,9 +360,11 @@ class ThreadedReader : public BatchReader {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BatchReader>> BatchReader::Open(const ReaderOptions& options,
+absl::StatusOr<std::unique_ptr<BatchReader>> BatchReader::Open(const ReaderOptions& given,
                                                                const ReaderPosition& start) {
+  ReaderOptions options = given;
   PAGODA_RETURN_IF_ERROR(CheckOptions(options));
+  PAGODA_RETURN_IF_ERROR(LoadJoins(&options.schema));
   PAGODA_ASSIGN_OR_RETURN(std::vector<std::string> files, ExpandFiles(options.data.files));
   if (OwnFiles(options)) {
     if (static_cast<int64_t>(files.size()) < options.num_workers) {

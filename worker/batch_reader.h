@@ -30,8 +30,8 @@ struct ReaderOptions {
   int num_workers = 1;
   int64_t epochs = 1;      // Passes over the data.
   bool drop_last = false;  // Drop the last, smaller batch of each epoch.
-  // false: an absent label, weight or group column is fine (labels then read 0,
-  // weights 1, groups are empty), and so is an empty label (0).
+  // false: an absent label, weight, group, target or slice column is fine (labels then
+  // read 0, weights 1, the others are empty), and so is an empty label or target (0).
   bool needs_labels = true;
   // true: an absent column of a feature is fine: the feature has no ids then, or reads
   // as its missing_value when it is numeric.
@@ -70,6 +70,7 @@ class BatchReader {
   //                     an option out of range, headers that differ between files,
   //                     a feature whose settings do not fit its kind, or a position
   //                     in a file that is not in the list
+  //   LoadJoins' errors, for joins of the schema that are not loaded yet
   static absl::StatusOr<std::unique_ptr<BatchReader>> Open(const ReaderOptions& options,
                                                            const ReaderPosition& start = {});
   virtual ~BatchReader() = default;

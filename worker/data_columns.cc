@@ -165,11 +165,24 @@ struct Wanted {
 Wanted WantedColumns(const FeatureSchema& schema, const ColumnRequirements& requirements,
                      ColumnSlots* slots) {
   Wanted wanted;
+  const bool features = !requirements.absent_columns_empty;
   for (const FeatureSpec& spec : schema.features) {
-    slots->feature.push_back(wanted.Add(spec.column_name(), !requirements.absent_columns_empty,
-                                        absl::StrCat("feature '", spec.name, "'")));
+    slots->feature.push_back(spec.join.empty()
+                                 ? wanted.Add(spec.column_name(), features && !spec.optional,
+                                              absl::StrCat("feature '", spec.name, "'"))
+                                 : -1);
+  }
+  for (const JoinSpec& join : schema.joins) {
+    slots->join.push_back(
+        wanted.Add(join.column_name(), features, absl::StrCat("join '", join.name, "'")));
   }
   const bool labels = requirements.needs_labels;
+  for (const std::string& target : schema.targets) {
+    slots->target.push_back(wanted.Add(target, labels, "a target"));
+  }
+  for (const std::string& slice : schema.slices) {
+    slots->slice.push_back(wanted.Add(slice, labels, "a slice of the metrics"));
+  }
   if (!schema.label.empty()) slots->label = wanted.Add(schema.label, labels, "the label");
   if (!schema.weight.empty()) slots->weight = wanted.Add(schema.weight, labels, "the weight");
   if (!schema.group.empty()) slots->group = wanted.Add(schema.group, labels, "the group");
@@ -198,6 +211,9 @@ void DropAbsent(const std::vector<int>& slot_columns, ColumnSlots* slots) {
     if (slot >= 0 && slot_columns[static_cast<size_t>(slot)] < 0) slot = -1;
   };
   for (int& slot : slots->feature) drop(slot);
+  for (int& slot : slots->join) drop(slot);
+  for (int& slot : slots->target) drop(slot);
+  for (int& slot : slots->slice) drop(slot);
   drop(slots->label);
   drop(slots->weight);
   drop(slots->group);

@@ -18,16 +18,21 @@ namespace pagoda {
 
 // Slots of RowCells; -1: the data has no such column (see Requirements).
 struct ColumnSlots {
-  std::vector<int> feature;  // One per FeatureSchema::features.
+  std::vector<int> feature;  // One per FeatureSchema::features; -1 for those of a join.
   int label = -1;
   int weight = -1;
   int group = -1;
+  std::vector<int> target;  // One per FeatureSchema::targets.
+  std::vector<int> slice;   // One per FeatureSchema::slices.
+  std::vector<int> join;    // One per FeatureSchema::joins: the key.
 };
 
 // What may be absent from the data.
 struct ColumnRequirements {
-  bool needs_labels = true;           // false: label, weight and group columns may be absent.
-  bool absent_columns_empty = false;  // true: columns of features may be absent, too.
+  // false: label, weight, group, target and slice columns may be absent.
+  bool needs_labels = true;
+  // true: columns of features, and keys of joins, may be absent, too.
+  bool absent_columns_empty = false;
 };
 
 struct DataColumns {

@@ -4,19 +4,24 @@
 #include <cmath>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "algorithms/nn/model_options.h"
 
 namespace pagoda {
 
-EarlyStopping::EarlyStopping(const std::string& metric, int64_t patience)
-    : metric_(metric), patience_(patience) {
+EarlyStopping::EarlyStopping(const std::string& metric, bool is_further, int64_t patience)
+    : metric_(metric), is_further_(is_further), patience_(patience) {
   state_.set_metric(metric);
 }
 
 absl::StatusOr<EarlyStopping> EarlyStopping::Create(const std::string& metric, int64_t patience) {
-  const std::vector<std::string> known = {"auc", "gauc", "log_loss", "recall", "ndcg"};
-  if (std::find(known.begin(), known.end(), metric) == known.end()) {
+  const std::vector<std::string> known = {"auc", "gauc", "log_loss", "recall", "ndcg", "hit_rate"};
+  // "auc(cvr:bought)" is known by its beginning; that it is measured shows at the first
+  // evaluation.
+  const bool is_further = metric.find_first_of("([@") != std::string::npos;
+  const std::string kind = metric.substr(0, metric.find_first_of("([@"));
+  if (std::find(known.begin(), known.end(), kind) == known.end()) {
     const std::string nearest = NearestName(metric, known);
     return absl::InvalidArgumentError(
         absl::StrCat("there is no evaluation metric '", metric, "'",
@@ -26,13 +31,21 @@ absl::StatusOr<EarlyStopping> EarlyStopping::Create(const std::string& metric, i
     return absl::InvalidArgumentError(
         absl::StrCat("patience is ", patience, "; it must be 0 (never stop) or more"));
   }
-  return EarlyStopping(metric, patience);
+  return EarlyStopping(metric, is_further, patience);
 }
 
 double EarlyStopping::Value(const EvaluationResult& result) const {
+  if (is_further_) {
+    for (const NamedMetric& more : result.more) {
+      if (more.name == metric_)
+        return absl::StartsWith(metric_, "log_loss") ? -more.value : more.value;
+    }
+    return std::nan("");
+  }
   if (metric_ == "auc") return result.auc;
   if (metric_ == "gauc") return result.has_gauc ? result.gauc : std::nan("");
   if (metric_ == "log_loss") return -result.log_loss;
+  if (metric_ == "hit_rate") return result.hit_rate;
   return metric_ == "recall" ? result.recall : result.ndcg;
 }
 
@@ -55,6 +68,7 @@ bool EarlyStopping::Report(Step step, const EvaluationResult& result) {
   state_.set_calibration(result.calibration);
   state_.set_recall(result.recall);
   state_.set_ndcg(result.ndcg);
+  state_.set_hit_rate(result.hit_rate);
   state_.set_has_gauc(result.has_gauc);
   state_.set_retrieval(result.retrieval);
   return true;
@@ -74,6 +88,7 @@ EvaluationResult EarlyStopping::best() const {
   result.calibration = state_.calibration();
   result.recall = state_.recall();
   result.ndcg = state_.ndcg();
+  result.hit_rate = state_.hit_rate();
   result.has_gauc = state_.has_gauc();
   result.retrieval = state_.retrieval();
   return result;

@@ -16,7 +16,7 @@ namespace pagoda {
 
 class EarlyStopping {
  public:
-  // `metric`: auc | gauc | log_loss | recall | ndcg. `patience` 0: never stops.
+  // `metric`: EvaluationOptions::metric. `patience` 0: never stops.
   //   INVALID_ARGUMENT  unknown metric (names the nearest), or a negative patience
   static absl::StatusOr<EarlyStopping> Create(const std::string& metric, int64_t patience);
 
@@ -24,7 +24,7 @@ class EarlyStopping {
   double Value(const EvaluationResult& result) const;
 
   // Returns true when `result` is the best so far. A metric that is not defined
-  // (NaN: one class, no group) is never the best and counts as no gain.
+  // (NaN: one class, no group, not measured) is never the best and counts as no gain.
   bool Report(Step step, const EvaluationResult& result);
   // Names the cut that holds the best.
   void SetBestCut(const std::string& name) { state_.set_best_cut(name); }
@@ -41,9 +41,10 @@ class EarlyStopping {
   void Load(const proto::JobCut::EarlyStopping& state);
 
  private:
-  EarlyStopping(const std::string& metric, int64_t patience);
+  EarlyStopping(const std::string& metric, bool is_further, int64_t patience);
 
   std::string metric_;
+  bool is_further_;  // One of EvaluationResult::more.
   int64_t patience_;
   proto::JobCut::EarlyStopping state_;
 };

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "algorithms/nn/step.h"
 #include "worker/allreduce.h"
 #include "worker/model_instance.h"
 #include "worker/parameter_client.h"
@@ -40,9 +41,15 @@ struct ScoreOptions {
   bool needs_labels = true;
 };
 
-// Receives every batch of the data in order; `scores` [batch.size] is empty for
-// batches that other workers score. Rows that the data options skip are not in it.
-using ScoreSink = std::function<absl::Status(const Batch& batch, std::span<const float> scores)>;
+// What a model made of a batch.
+struct BatchScores {
+  std::vector<float> scores;  // [batch.size]
+  std::vector<ModelStep::Output> outputs;
+};
+
+// Receives every batch of the data in order; `made` is null for batches that other
+// workers score. Rows that the data options skip are not in it.
+using ScoreSink = std::function<absl::Status(const Batch& batch, const BatchScores* made)>;
 
 // A retrieval model's score of a row is the dot product of its user's and its item's
 // embedding.
@@ -51,16 +58,36 @@ using ScoreSink = std::function<absl::Status(const Batch& batch, std::span<const
 absl::Status ScoreData(const EvaluationContext& context, const ScoreOptions& options,
                        const ScoreSink& sink);
 
+// An output to be scored against a target; see EvaluationOptions::pairs.
+struct MetricPair {
+  std::string name;    // "cvr:bought"
+  std::string output;  // Empty: the score.
+  int target = -1;     // Position in FeatureSchema::targets; -1: the label.
+};
+//   INVALID_ARGUMENT  not of the form OUTPUT:TARGET, or no such target (names the nearest)
+absl::StatusOr<std::vector<MetricPair>> ParsePairs(const std::vector<std::string>& pairs,
+                                                   const FeatureSchema& schema);
+
 // All rows of a data set, in input order, on every worker.
 struct ScoredRows {
   std::vector<float> scores, labels;
-  std::vector<float> weights;    // Empty when the schema has no weight column.
-  std::vector<uint64_t> groups;  // Empty when the schema has no group column.
+  std::vector<float> weights;               // Empty when the schema has no weight column.
+  std::vector<uint64_t> groups;             // Empty when the schema has no group column.
+  std::vector<std::vector<float>> outputs;  // Per pair: the output's values.
+  std::vector<std::vector<float>> targets;  // Per target of the schema.
+  // Per slice of the schema: the number of each row's value in slice_values.
+  std::vector<std::vector<int32_t>> slices;
+  std::vector<std::vector<std::string>> slice_values;  // In the order of their first row.
 };
-absl::StatusOr<ScoredRows> ScoreAll(const EvaluationContext& context, const ScoreOptions& options);
+//   INVALID_ARGUMENT    the model has no output that a pair names (names those it has)
+//   RESOURCE_EXHAUSTED  a slice has more than 1,000 values
+absl::StatusOr<ScoredRows> ScoreAll(const EvaluationContext& context, const ScoreOptions& options,
+                                    const std::vector<MetricPair>& pairs = {});
 
-// The metrics of worker/metrics.h over all rows.
-EvaluationResult Measure(const ScoredRows& rows);
+// The metrics of worker/metrics.h over all rows; then AUC and log-loss of each pair, and
+// of the score by each value of each slice of `schema`.
+EvaluationResult Measure(const ScoredRows& rows, const FeatureSchema& schema = {},
+                         const std::vector<MetricPair>& pairs = {});
 
 // Evaluates one set again and again: Measure of ScoreAll, or by full ranking for a
 // retrieval model (worker/retrieval_evaluation.h), whose queries are read once.

@@ -5,7 +5,9 @@
 #include <set>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "algorithms/nn/joined_rows.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
 #include "worker/libsvm_format.h"
@@ -130,23 +132,16 @@ absl::StatusOr<FeatureTransform> FeatureTransform::Create(const FeatureSchema& s
                                                           const ColumnSlots& slots,
                                                           bool needs_labels, char list_separator) {
   FeatureTransform transform;
+  transform.joins_ = schema.joins;
+  transform.join_sparse_.resize(schema.joins.size());
+  transform.join_dense_.resize(schema.joins.size());
   std::set<std::string> names;
   for (size_t i = 0; i < schema.features.size(); ++i) {
-    Feature feature{schema.features[i], slots.feature[i], schema.features[i].separator};
-    if (list_separator != '\0' && IsListColumn(feature.spec.column_name())) {
-      feature.separator = std::string(1, list_separator);
-    }
-    PAGODA_RETURN_IF_ERROR(CheckSpec(feature.spec, !feature.separator.empty()));
-    if (!names.insert(feature.spec.name).second) {
+    PAGODA_RETURN_IF_ERROR(transform.AddFeature(schema, i, slots, list_separator));
+    if (!names.insert(schema.features[i].name).second) {
       return absl::InvalidArgumentError(
-          absl::StrCat("two features have the name '", feature.spec.name, "'"));
+          absl::StrCat("two features have the name '", schema.features[i].name, "'"));
     }
-    if (feature.spec.sparse()) {
-      ++transform.num_sparse_;
-    } else {
-      ++transform.num_dense_;
-    }
-    transform.features_.push_back(std::move(feature));
   }
   if (schema.label_has_threshold && !schema.label_positive.empty()) {
     return absl::InvalidArgumentError("give label_threshold or label_positive, not both");
@@ -162,17 +157,49 @@ absl::StatusOr<FeatureTransform> FeatureTransform::Create(const FeatureSchema& s
   transform.label_positive_ = schema.label_positive;
   transform.weight_name_ = schema.weight;
   transform.group_name_ = schema.group;
+  transform.target_names_ = schema.targets;
+  const auto all_there = [](const std::vector<int>& columns) {
+    return !columns.empty() && *std::min_element(columns.begin(), columns.end()) >= 0;
+  };
+  transform.has_targets_ = all_there(slots.target);
+  transform.has_slices_ = all_there(slots.slice);
   return transform;
+}
+
+absl::Status FeatureTransform::AddFeature(const FeatureSchema& schema, size_t index,
+                                          const ColumnSlots& slots, char list_separator) {
+  Feature feature{schema.features[index], slots.feature[index], schema.features[index].separator};
+  const FeatureSpec& spec = feature.spec;
+  if (list_separator != '\0' && IsListColumn(spec.column_name())) {
+    feature.separator = std::string(1, list_separator);
+  }
+  PAGODA_RETURN_IF_ERROR(CheckSpec(spec, !feature.separator.empty()));
+  if (!spec.join.empty()) {
+    feature.join = schema.JoinIndex(spec.join);
+    PAGODA_CHECK(feature.join >= 0);
+    const auto join = static_cast<size_t>(feature.join);
+    PAGODA_CHECK(joins_[join].rows != nullptr);
+    feature.join_column = spec.sparse() ? join_sparse_[join]++ : join_dense_[join]++;
+  }
+  ++(spec.sparse() ? num_sparse_ : num_dense_);
+  features_.push_back(std::move(feature));
+  return absl::OkStatus();
 }
 
 Batch FeatureTransform::NewBatch(int64_t size) const {
   const size_t rows = static_cast<size_t>(size);
   Batch batch;
-  batch.sparse.resize(num_sparse_);
-  for (RaggedIds& column : batch.sparse) {
+  for (const Feature& feature : features_) {
+    if (!feature.spec.sparse()) continue;
+    RaggedIds& column = batch.sparse.emplace_back();
+    column.join = feature.join;
+    if (feature.join >= 0) continue;
     column.ids.reserve(rows);
     column.offsets.reserve(rows + 1);
   }
+  batch.joins.resize(joins_.size());
+  for (BatchJoin& join : batch.joins) join.sample_row.reserve(rows);
+  if (has_targets_) batch.targets.reserve(rows * target_names_.size());
   batch.dense.reserve(rows * num_dense_);
   batch.labels.reserve(rows);
   batch.weights.reserve(rows);
@@ -217,25 +244,79 @@ bool FeatureTransform::AppendIds(const Feature& feature, const RowCells& cells, 
   return true;
 }
 
+bool FeatureTransform::ReadNumeric(const Feature& feature, const RowCells& cells,
+                                   const Batch& batch, float* value, RowError* error) const {
+  if (feature.join >= 0) {
+    const auto join = static_cast<size_t>(feature.join);
+    const int32_t row = batch.joins[join].sample_row.back();
+    if (row >= 0) {
+      const size_t at = static_cast<size_t>(row) * join_dense_[join] + feature.join_column;
+      *value = joins_[join].rows->dense[at];
+      return true;
+    }
+  }
+  const CellText cell = CellOf(cells, feature.slot);
+  double wide = 0.0;
+  if (!ReadTransformed(cell, feature.spec, &wide, error)) return false;
+  *value = static_cast<float>(wide);
+  if (std::isfinite(*value)) return true;
+  return Fail(cell,
+              absl::StrCat(Role{"field", feature.spec.name}.Words(),
+                           " is too large for a 32-bit float: ", Quoted(cell.text)),
+              error);
+}
+
+// Until Finish, sample_row holds rows of the side files; -1: it has none.
+bool FeatureTransform::AppendJoins(const RowCells& cells, Batch* batch, RowError* error) const {
+  for (size_t j = 0; j < joins_.size(); ++j) {
+    const int slot = slots_.join[j];
+    int64_t row = -1;
+    if (slot >= 0) {
+      const CellText cell = CellOf(cells, slot);
+      row = joins_[j].rows->Find(cell.text);
+      if (row < 0 && !joins_[j].allow_missing) {
+        return Fail(
+            cell,
+            absl::StrCat("join '", joins_[j].name, "' has no row with the key ", Quoted(cell.text)),
+            error);
+      }
+    }
+    batch->joins[j].sample_row.push_back(static_cast<int32_t>(row));
+  }
+  return true;
+}
+
+bool FeatureTransform::AppendTargets(const RowCells& cells, Batch* batch, RowError* error) const {
+  if (!has_targets_) return true;
+  for (size_t t = 0; t < target_names_.size(); ++t) {
+    const CellText cell = CellOf(cells, slots_.target[t]);
+    const Role role{"target", target_names_[t]};
+    double value = 0.0;
+    if (cell.text.empty()) {
+      if (needs_labels_) return Fail(cell, absl::StrCat(role.Words(), " is empty"), error);
+    } else if (!ReadNumber(cell, role, &value, error)) {
+      return false;
+    }
+    const float narrow = static_cast<float>(value);
+    if (!std::isfinite(narrow)) {
+      return Fail(cell, absl::StrCat(role.Words(), " is too large: ", Quoted(cell.text)), error);
+    }
+    batch->targets.push_back(narrow);
+  }
+  return true;
+}
+
 bool FeatureTransform::AppendFeatures(const RowCells& cells, Batch* batch, RowError* error) const {
   size_t sparse = 0;
   for (const Feature& feature : features_) {
     if (feature.spec.sparse()) {
-      if (!AppendIds(feature, cells, &batch->sparse[sparse], error)) return false;
-      ++sparse;
+      RaggedIds& column = batch->sparse[sparse++];
+      if (feature.join < 0 && !AppendIds(feature, cells, &column, error)) return false;
       continue;
     }
-    const CellText cell = CellOf(cells, feature.slot);
-    double value = 0.0;
-    if (!ReadTransformed(cell, feature.spec, &value, error)) return false;
-    const float narrow = static_cast<float>(value);
-    if (!std::isfinite(narrow)) {
-      return Fail(cell,
-                  absl::StrCat(Role{"field", feature.spec.name}.Words(),
-                               " is too large for a 32-bit float: ", Quoted(cell.text)),
-                  error);
-    }
-    batch->dense.push_back(narrow);
+    float value = 0.0f;
+    if (!ReadNumeric(feature, cells, *batch, &value, error)) return false;
+    batch->dense.push_back(value);
   }
   return true;
 }
@@ -292,16 +373,23 @@ bool FeatureTransform::AppendRow(const RowCells& cells, const SampleOrigin& orig
                                  RowError* error) const {
   float label = 0.0f, weight = 1.0f;
   if (!ReadLabel(cells, &label, error) || !ReadWeight(cells, &weight, error) ||
-      !AppendFeatures(cells, batch, error)) {
+      !AppendJoins(cells, batch, error) || !AppendFeatures(cells, batch, error) ||
+      !AppendTargets(cells, batch, error)) {
+    const auto size = static_cast<size_t>(batch->size);
     // Offsets are written last, so they still say where the rows before end.
     for (RaggedIds& column : batch->sparse) {
-      column.ids.resize(static_cast<size_t>(column.offsets.back()));
+      if (column.join < 0) column.ids.resize(static_cast<size_t>(column.offsets.back()));
     }
-    batch->dense.resize(static_cast<size_t>(batch->size) * num_dense_);
+    for (BatchJoin& join : batch->joins) join.sample_row.resize(size);
+    batch->dense.resize(size * num_dense_);
+    batch->targets.resize(has_targets_ ? size * target_names_.size() : 0);
     return false;
   }
   for (RaggedIds& column : batch->sparse) {
-    column.offsets.push_back(static_cast<int32_t>(column.ids.size()));
+    if (column.join < 0) column.offsets.push_back(static_cast<int32_t>(column.ids.size()));
+  }
+  if (has_slices_) {
+    for (const int slot : slots_.slice) batch->slices.emplace_back(CellOf(cells, slot).text);
   }
   batch->labels.push_back(label);
   batch->weights.push_back(weight);
@@ -311,6 +399,42 @@ bool FeatureTransform::AppendRow(const RowCells& cells, const SampleOrigin& orig
   batch->origins.push_back(origin);
   ++batch->size;
   return true;
+}
+
+absl::Status FeatureTransform::Finish(Batch* batch) const {
+  std::vector<std::vector<int32_t>> rows(joins_.size());  // Of the side files, distinct.
+  for (size_t j = 0; j < joins_.size(); ++j) {
+    absl::flat_hash_map<int32_t, int32_t> numbers;
+    for (int32_t& row : batch->joins[j].sample_row) {
+      const auto [it, is_new] = numbers.emplace(row, static_cast<int32_t>(rows[j].size()));
+      if (is_new) rows[j].push_back(row);
+      row = it->second;
+    }
+    batch->joins[j].num_rows = static_cast<int64_t>(rows[j].size());
+  }
+  size_t sparse = 0;
+  for (const Feature& feature : features_) {
+    if (!feature.spec.sparse()) continue;
+    RaggedIds& column = batch->sparse[sparse++];
+    if (feature.join < 0) continue;
+    const auto join = static_cast<size_t>(feature.join);
+    const JoinedRows::Ids& from = joins_[join].rows->sparse[feature.join_column];
+    for (const int32_t row : rows[join]) {
+      if (row >= 0) {
+        const auto r = static_cast<size_t>(row);
+        const int64_t begin = r == 0 ? 0 : from.ends[r - 1];
+        column.ids.insert(column.ids.end(), from.ids.begin() + begin,
+                          from.ids.begin() + from.ends[r]);
+      }
+      if (column.ids.size() > kIdsMax) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat(Role{"field", feature.spec.name}.Words(),
+                         ": the batch holds 2^31 ids; choose a smaller batch_size"));
+      }
+      column.offsets.push_back(static_cast<int32_t>(column.ids.size()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pagoda

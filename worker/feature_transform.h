@@ -13,6 +13,14 @@
 // A column that the data lacks altogether (slot -1) is not an empty cell: an id feature
 // then has no ids, of whatever kind it is; a numeric one reads as missing_value.
 //
+// A feature of a join reads the join row of the sample's key. Its ids are in the batch
+// once per distinct row; its numbers stand in Batch::dense for each sample. A key that the
+// side files lack makes a bad row, or with allow_missing one whose joined columns are
+// lacking.
+//
+// Targets are finite numbers; slices any text. When one of the target columns is lacking
+// all are; likewise slices.
+//
 // Label: see FeatureSchema. An empty label is bad, except when labels are not
 // needed; it then reads 0. A weight is a finite number >= 0.
 //
@@ -35,6 +43,7 @@ class FeatureTransform {
  public:
   // `list_separator` stands in for FeatureSpec::separator of features whose column is
   // a list by itself (libsvm_format.h); '\0': none is.
+  //   REQUIRES: the schema's joins are loaded (worker/side_files.h).
   //   INVALID_ARGUMENT  two features of one name, or a feature whose settings do not
   //                     fit its kind (names it)
   static absl::StatusOr<FeatureTransform> Create(const FeatureSchema& schema,
@@ -49,27 +58,43 @@ class FeatureTransform {
   bool AppendRow(const RowCells& cells, const SampleOrigin& origin, Batch* batch,
                  RowError* error) const;
 
+  // Call once, after the last row: gathers the join rows that the samples name.
+  //   RESOURCE_EXHAUSTED  they hold 2^31 ids or more
+  absl::Status Finish(Batch* batch) const;
+
  private:
   struct Feature {
     FeatureSpec spec;
     int slot = -1;
-    std::string separator;  // Not empty: several values.
+    std::string separator;   // Not empty: several values.
+    int join = -1;           // Index into joins_.
+    size_t join_column = 0;  // Among the join's sparse, or its numeric, features.
   };
 
   FeatureTransform() = default;
+  absl::Status AddFeature(const FeatureSchema& schema, size_t index, const ColumnSlots& slots,
+                          char list_separator);
   bool AppendFeatures(const RowCells& cells, Batch* batch, RowError* error) const;
+  bool AppendJoins(const RowCells& cells, Batch* batch, RowError* error) const;
+  bool AppendTargets(const RowCells& cells, Batch* batch, RowError* error) const;
+  bool ReadNumeric(const Feature& feature, const RowCells& cells, const Batch& batch, float* value,
+                   RowError* error) const;
   bool AppendIds(const Feature& feature, const RowCells& cells, RaggedIds* out,
                  RowError* error) const;
   bool ReadLabel(const RowCells& cells, float* label, RowError* error) const;
   bool ReadWeight(const RowCells& cells, float* weight, RowError* error) const;
 
   std::vector<Feature> features_;
+  std::vector<JoinSpec> joins_;
+  std::vector<size_t> join_sparse_, join_dense_;  // Per join: how many features of each sort.
   size_t num_sparse_ = 0, num_dense_ = 0;
   ColumnSlots slots_;
   bool needs_labels_ = true;
   bool label_has_threshold_ = false;
   double label_threshold_ = 0.0;
   std::string label_name_, label_positive_, weight_name_, group_name_;
+  std::vector<std::string> target_names_;
+  bool has_targets_ = false, has_slices_ = false;  // All of their columns are there.
 };
 
 }  // namespace pagoda

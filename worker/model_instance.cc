@@ -7,6 +7,7 @@
 #include "algorithms/nn/name_pattern.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
+#include "worker/negative_items.h"
 
 namespace pagoda {
 namespace {
@@ -204,6 +205,10 @@ void ModelInstance::TakeInitialValues(const proto::JobCut& manifest) {
       }
     }
   }
+}
+
+absl::Status ModelInstance::LoadNegatives() {
+  return pagoda::LoadNegatives(options_, &declaration_);
 }
 
 RandomKey ModelInstance::StepKey(Step step) const {

@@ -55,6 +55,9 @@ class ModelInstance {
   void TakeInitialValues(size_t table, const proto::TableSpec& source);
   // The same for the tables that the job of a cut took over: as that job did.
   void TakeInitialValues(const proto::JobCut& manifest);
+  // Reads what negatives are drawn from: before the first training batch is prepared.
+  //   errors: worker/negative_items.h
+  absl::Status LoadNegatives();
 
   // Key of one step's randomness.
   RandomKey StepKey(Step step) const;

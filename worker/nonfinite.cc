@@ -84,10 +84,22 @@ RowUse FindUse(const ModelInstance& model, const PreparedBatch& batch, size_t ta
     for (int32_t p = index.occurrence_offsets[r]; p < index.occurrence_offsets[r + 1]; ++p) {
       const int64_t segment =
           SegmentOf(index, index.occurrence_segments[static_cast<size_t>(p)], decl.sequence);
+      if (decl.negatives >= 0) {
+        use.features.insert("(drawn negatives)");
+        continue;
+      }
       const auto feature =
           static_cast<size_t>(decl.features[static_cast<size_t>(segment % index.num_features)]);
-      use.samples.insert(segment / index.num_features);
       use.features.insert(schema.features[static_cast<size_t>(sparse[feature])].name);
+      const int join = decl.sequence ? batch.batch.sparse[feature].join : -1;
+      if (join < 0) {
+        use.samples.insert(segment / index.num_features);
+        continue;
+      }
+      const std::vector<int32_t>& rows = batch.batch.joins[static_cast<size_t>(join)].sample_row;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        if (rows[i] == segment) use.samples.insert(static_cast<int64_t>(i));
+      }
     }
   }
   return use;

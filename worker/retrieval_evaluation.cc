@@ -9,6 +9,8 @@
 #include "base/status_macros.h"
 #include "kernels/matmul.h"
 #include "worker/batch_reader.h"
+#include "worker/data_columns.h"
+#include "worker/file_glob.h"
 #include "worker/metrics.h"
 #include "worker/nonfinite.h"
 #include "worker/scoring_pipeline.h"
@@ -32,6 +34,8 @@ absl::Status ForEachRow(const DataOptions& data, const FeatureSchema& schema, bo
   reader_options.data.shuffle_rows = 0;
   reader_options.data.sharding = "rows";
   reader_options.schema = schema;
+  reader_options.schema.targets.clear();
+  reader_options.schema.slices.clear();
   reader_options.batch_size = batch_size;
   reader_options.needs_labels = needs_all;
   reader_options.absent_columns_empty = !needs_all;
@@ -43,26 +47,16 @@ absl::Status ForEachRow(const DataOptions& data, const FeatureSchema& schema, bo
   }
 }
 
-std::span<const FeatureId> IdsOf(const RaggedIds& values, int64_t row) {
-  const auto begin = static_cast<size_t>(values.offsets[static_cast<size_t>(row)]);
-  const auto end = static_cast<size_t>(values.offsets[static_cast<size_t>(row) + 1]);
-  return std::span(values.ids).subspan(begin, end - begin);
+uint64_t HashIds(absl::Span<const FeatureId> ids, uint64_t seed) {
+  return HashBytes({reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(FeatureId)},
+                   seed);
 }
 
-uint64_t HashIds(std::span<const FeatureId> ids, uint64_t seed) {
-  return HashBytes({reinterpret_cast<const char*>(ids.data()), ids.size_bytes()}, seed);
-}
-
-Batch EmptyLike(const Batch& batch) {
-  Batch empty;
-  empty.sparse.resize(batch.sparse.size());
-  empty.files = batch.files;
-  return empty;
-}
-
+// Every sample is given a join row of its own.
 void AppendRow(const Batch& from, int64_t row, Batch& to) {
+  for (BatchJoin& join : to.joins) join.sample_row.push_back(static_cast<int32_t>(join.num_rows++));
   for (size_t k = 0; k < from.sparse.size(); ++k) {
-    const std::span<const FeatureId> ids = IdsOf(from.sparse[k], row);
+    const absl::Span<const FeatureId> ids = from.IdsOf(static_cast<int>(k), row);
     to.sparse[k].ids.insert(to.sparse[k].ids.end(), ids.begin(), ids.end());
     to.sparse[k].offsets.push_back(static_cast<int32_t>(to.sparse[k].ids.size()));
   }
@@ -87,16 +81,18 @@ absl::StatusOr<std::unique_ptr<RetrievalEvaluation>> RetrievalEvaluation::Load(
         "a retrieval model is evaluated by ranking a corpus of items: name its files in "
         "[data.items]");
   }
-  if (options.top_k < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("top_k is ", options.top_k, "; it must be > 0"));
-  }
   std::unique_ptr<RetrievalEvaluation> evaluation(new RetrievalEvaluation(options, schema));
+  evaluation->ks_ = {options.top_k};
+  for (const int64_t k : options.top_ks) evaluation->ks_.push_back(k);
+  for (const int64_t k : evaluation->ks_) {
+    if (k < 1) return absl::InvalidArgumentError(absl::StrCat("top_k is ", k, "; it must be > 0"));
+  }
   PAGODA_RETURN_IF_ERROR(evaluation->LoadCorpus());
   PAGODA_RETURN_IF_ERROR(evaluation->LoadQueries());
   const std::vector<StageOptions>& stages = context.model->options().stages;
-  if (options.exclude_seen && !stages.empty()) {
-    PAGODA_RETURN_IF_ERROR(evaluation->LoadSeen(stages[0].data));
-  }
+  if (!options.exclude_seen || stages.empty()) return evaluation;
+  PAGODA_ASSIGN_OR_RETURN(const bool has_items, evaluation->HasItems(stages[0].data));
+  if (has_items) PAGODA_RETURN_IF_ERROR(evaluation->LoadSeen(stages[0].data));
   return evaluation;
 }
 
@@ -109,7 +105,7 @@ absl::Status RetrievalEvaluation::LoadCorpus() {
         item_feature_.resize(batch.sparse.size());
         std::vector<uint64_t>& features = hashes.emplace_back();
         for (size_t k = 0; k < batch.sparse.size(); ++k) {
-          const std::span<const FeatureId> ids = IdsOf(batch.sparse[k], row);
+          const absl::Span<const FeatureId> ids = batch.IdsOf(static_cast<int>(k), row);
           if (!ids.empty()) item_feature_[k] = true;
           features.push_back(HashIds(ids, k));
         }
@@ -124,13 +120,74 @@ absl::Status RetrievalEvaluation::LoadCorpus() {
   }
   if (num_items_ == 0) return absl::InvalidArgumentError("the item corpus has no rows");
   block_size_ = std::clamp<int64_t>(kScoresMax / num_items_, 1, kBlockMax);
-  return absl::OkStatus();
+  return options_.exclude_seen ? FindSeenFeatures() : absl::OkStatus();
+}
+
+absl::Status RetrievalEvaluation::FindSeenFeatures() {
+  const std::vector<int> sparse = schema_.SparseFeatures();
+  const auto table_of = [&](int k) -> const std::string& {
+    return schema_.features[static_cast<size_t>(sparse[static_cast<size_t>(k)])].table_name();
+  };
+  for (const std::string& name : options_.seen_features) {
+    const int feature = schema_.SparseIndex(name);
+    int item = -1;
+    for (int k = 0; feature >= 0 && k < static_cast<int>(item_feature_.size()); ++k) {
+      if (k != feature && item_feature_[static_cast<size_t>(k)] && table_of(k) == table_of(feature))
+        item = k;
+    }
+    if (item < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("evaluation.seen_features names '", name,
+                       feature < 0 ? "', which is not a feature"
+                                   : "', whose table no feature of the items has"));
+    }
+    seen_features_.push_back({feature, item});
+    places_of_id_[item];
+  }
+  if (places_of_id_.empty()) return absl::OkStatus();
+  size_t row = 0;
+  return ForEachRow(
+      options_.items, schema_, false, options_.batch_size, [&](const Batch& batch, int64_t i) {
+        const int64_t place = corpus_places_[std::min(row++, corpus_places_.size() - 1)];
+        for (auto& [item, places] : places_of_id_) {
+          for (const FeatureId id : batch.IdsOf(item, i)) {
+            if (place >= 0) places[id].push_back(place);
+          }
+        }
+      });
+}
+
+absl::StatusOr<bool> RetrievalEvaluation::HasItems(const DataOptions& training) const {
+  if (options_.seen_features.empty() || training.format == "libsvm" ||
+      training.format == "libffm") {
+    return true;  // Without its columns the training data is an error, as it always was.
+  }
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<std::string> files, ExpandFiles(training.files));
+  PAGODA_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          ReadColumnNames(training, files, true));
+  const std::vector<int> sparse = schema_.SparseFeatures();
+  for (size_t k = 0; k < item_feature_.size(); ++k) {
+    if (!item_feature_[k]) continue;
+    const FeatureSpec& spec = schema_.features[static_cast<size_t>(sparse[k])];
+    if (std::find(names.begin(), names.end(), spec.column_name()) == names.end()) return false;
+  }
+  return true;
+}
+
+void RetrievalEvaluation::AddSeenFeatures(const Batch& batch, int64_t row, Query& query) {
+  for (const SeenFeature& seen : seen_features_) {
+    const auto& places = places_of_id_[seen.item];
+    for (const FeatureId id : batch.IdsOf(seen.feature, row)) {
+      const auto found = places.find(id);
+      if (found != places.end()) query.seen.insert(found->second.begin(), found->second.end());
+    }
+  }
 }
 
 uint64_t RetrievalEvaluation::ItemKey(const Batch& batch, int64_t row) const {
   uint64_t key = 0;
   for (size_t k = 0; k < batch.sparse.size(); ++k) {
-    if (item_feature_[k]) key = MixBits(key ^ HashIds(IdsOf(batch.sparse[k], row), k));
+    if (item_feature_[k]) key = MixBits(key ^ HashIds(batch.IdsOf(static_cast<int>(k), row), k));
   }
   return key;
 }
@@ -139,7 +196,7 @@ uint64_t RetrievalEvaluation::UserKey(const Batch& batch, int64_t row) const {
   if (!batch.groups.empty()) return batch.groups[static_cast<size_t>(row)];
   uint64_t key = 0;
   for (size_t k = 0; k < batch.sparse.size(); ++k) {
-    if (!item_feature_[k]) key = MixBits(key ^ HashIds(IdsOf(batch.sparse[k], row), k));
+    if (!item_feature_[k]) key = MixBits(key ^ HashIds(batch.IdsOf(static_cast<int>(k), row), k));
   }
   return key;
 }
@@ -158,7 +215,8 @@ void RetrievalEvaluation::AddQuery(const Batch& batch, int64_t row, uint64_t ite
   if (is_new) {
     queries_.emplace_back();
     if (blocks_.empty() || blocks_.back().size == block_size_) {
-      blocks_.push_back(EmptyLike(batch));
+      blocks_.push_back(EmptyBatch(schema_));
+      blocks_.back().files = batch.files;
     }
     AppendRow(batch, row, blocks_.back());
   }
@@ -169,6 +227,7 @@ void RetrievalEvaluation::AddQuery(const Batch& batch, int64_t row, uint64_t ite
   } else if (missing_pairs_.insert(MixBits(user ^ MixBits(item_key))).second) {
     ++query.num_missing;
   }
+  AddSeenFeatures(batch, row, query);
 }
 
 absl::Status RetrievalEvaluation::LoadSeen(const DataOptions& training) {
@@ -178,10 +237,7 @@ absl::Status RetrievalEvaluation::LoadSeen(const DataOptions& training) {
                       const auto user = query_of_user_.find(UserKey(batch, row));
                       const auto place = place_of_item_.find(ItemKey(batch, row));
                       if (user == query_of_user_.end() || place == place_of_item_.end()) return;
-                      Query& query = queries_[user->second];
-                      if (!query.relevant.contains(place->second)) {
-                        query.seen.insert(place->second);
-                      }
+                      queries_[user->second].seen.insert(place->second);
                     });
 }
 
@@ -213,25 +269,40 @@ absl::StatusOr<std::vector<float>> RetrievalEvaluation::EmbedCorpus(
   return absl::FailedPreconditionError("the item corpus has shrunk since it was read");
 }
 
-std::vector<uint8_t> RetrievalEvaluation::Hits(const Query& query,
-                                               std::span<const float> scores) const {
+std::vector<uint8_t> RetrievalEvaluation::Hits(const Query& query, std::span<const float> scores,
+                                               int64_t top_k) const {
+  std::vector<bool> left_out(scores.size(), false);
+  for (const int64_t place : query.seen) left_out[static_cast<size_t>(place)] = true;
+  for (const int64_t place : query.relevant) left_out[static_cast<size_t>(place)] = false;
   std::vector<int64_t> order;
   order.reserve(scores.size());
   for (int64_t place = 0; place < num_items_; ++place) {
-    if (!query.seen.contains(place)) order.push_back(place);
+    if (!left_out[static_cast<size_t>(place)]) order.push_back(place);
   }
   const auto better = [&](int64_t a, int64_t b) {
     const float score_a = scores[static_cast<size_t>(a)];
     const float score_b = scores[static_cast<size_t>(b)];
     return score_a != score_b ? score_a > score_b : a < b;
   };
-  const auto top = std::min<int64_t>(options_.top_k, static_cast<int64_t>(order.size()));
+  const auto top = std::min<int64_t>(top_k, static_cast<int64_t>(order.size()));
   std::partial_sort(order.begin(), order.begin() + top, order.end(), better);
   std::vector<uint8_t> hits;
   for (int64_t rank = 0; rank < top; ++rank) {
     hits.push_back(query.relevant.contains(order[static_cast<size_t>(rank)]) ? 1 : 0);
   }
   return hits;
+}
+
+void RetrievalEvaluation::Rate(const Query& query, std::span<const float> scores,
+                               double* metrics) const {
+  const std::vector<uint8_t> hits = Hits(query, scores, *std::max_element(ks_.begin(), ks_.end()));
+  const RankedQuery ranked{hits, static_cast<int64_t>(query.relevant.size()) + query.num_missing};
+  for (const int64_t k : ks_) {
+    const double recall = RecallAt(ranked, k);
+    *metrics++ = recall;
+    *metrics++ = NdcgAt(ranked, k);
+    *metrics++ = recall > 0.0 ? 1.0 : 0.0;
+  }
 }
 
 absl::Status RetrievalEvaluation::RankBlock(const EvaluationContext& context, size_t block,
@@ -253,12 +324,7 @@ absl::Status RetrievalEvaluation::RankBlock(const EvaluationContext& context, si
     const auto width = static_cast<size_t>(num_items_);
     for (size_t i = 0; i < static_cast<size_t>(batch.size); ++i) {
       const size_t q = block * static_cast<size_t>(block_size_) + i;
-      const Query& query = queries_[q];
-      const std::vector<uint8_t> hits = Hits(query, std::span(scores).subspan(i * width, width));
-      const RankedQuery ranked{hits,
-                               static_cast<int64_t>(query.relevant.size()) + query.num_missing};
-      metrics[2 * q] = RecallAt(ranked, options_.top_k);
-      metrics[2 * q + 1] = NdcgAt(ranked, options_.top_k);
+      Rate(queries_[q], std::span(scores).subspan(i * width, width), &metrics[3 * ks_.size() * q]);
     }
     return absl::OkStatus();
   };
@@ -267,7 +333,8 @@ absl::Status RetrievalEvaluation::RankBlock(const EvaluationContext& context, si
 
 absl::StatusOr<EvaluationResult> RetrievalEvaluation::Evaluate(const EvaluationContext& context) {
   AllReduce& allreduce = *context.allreduce;
-  std::vector<double> metrics(2 * queries_.size(), 0.0);  // Recall and NDCG of each.
+  const size_t num_metrics = 3 * ks_.size();
+  std::vector<double> metrics(num_metrics * queries_.size(), 0.0);  // Rate's, of each.
   const auto rank_own = [&]() -> absl::Status {
     PAGODA_ASSIGN_OR_RETURN(const std::vector<float> embeddings, EmbedCorpus(context));
     const int64_t dim = static_cast<int64_t>(embeddings.size()) / num_items_;
@@ -289,12 +356,17 @@ absl::StatusOr<EvaluationResult> RetrievalEvaluation::Evaluate(const EvaluationC
   EvaluationResult result;
   result.retrieval = true;
   result.samples = num_queries();
-  for (size_t q = 0; q < queries_.size(); ++q) {
-    result.recall += metrics[2 * q];
-    result.ndcg += metrics[2 * q + 1];
+  std::vector<double> means(num_metrics, 0.0);
+  for (size_t i = 0; i < metrics.size(); ++i) means[i % num_metrics] += metrics[i];
+  for (double& mean : means) mean /= static_cast<double>(queries_.size());  // NaN without queries.
+  result.recall = means[0];
+  result.ndcg = means[1];
+  result.hit_rate = means[2];
+  for (size_t k = 1; k < ks_.size(); ++k) {
+    result.more.push_back({absl::StrCat("recall@", ks_[k]), means[3 * k]});
+    result.more.push_back({absl::StrCat("ndcg@", ks_[k]), means[3 * k + 1]});
+    result.more.push_back({absl::StrCat("hit_rate@", ks_[k]), means[3 * k + 2]});
   }
-  result.recall /= static_cast<double>(queries_.size());  // NaN without queries.
-  result.ndcg /= static_cast<double>(queries_.size());
   return result;
 }
 

@@ -1,5 +1,6 @@
-// Recall@K and NDCG@K of a retrieval model by full ranking: every item of the corpus
-// is ranked for every user, none is sampled.
+// Recall@K, NDCG@K and hit rate@K of a retrieval model by full ranking: every item of the
+// corpus is ranked for every user, none is sampled. With one relevant item a user
+// (leave-one-out) Recall@K is the hit rate, HR@K.
 //
 // Protocol
 //   corpus    one row of EvaluationOptions::items per item. Its features are those of
@@ -11,11 +12,16 @@
 //             one the ids of all features that the corpus lacks. The user's features
 //             are those of its first row.
 //   seen      with exclude_seen, items that were the user's positives in the first
-//             stage's training data are not ranked, unless relevant here, too.
+//             stage's training data are not ranked, nor are those that a feature of
+//             seen_features names in the query's row (a history), unless relevant here,
+//             too. Such a feature names items by their ids in the table that it shares
+//             with one feature of the corpus. Training data that lacks a column of the
+//             corpus (sequences of histories alone) has no positives to leave out.
 //   score     dot product of the model's user and item embeddings; ties go to the
 //             item that comes first in the corpus.
-//   result    the mean over queries; a relevant item that is not in the corpus counts
-//             as missed.
+//   result    the mean over queries, for K = top_k and each of top_ks; a relevant item
+//             that is not in the corpus counts as missed. Hit rate: the share of queries
+//             with a relevant item among the first K.
 //
 // Threads: one at a time; collective like worker/evaluation.h. Queries are ranked in
 // fixed blocks, block b by worker b % N, so the result does not depend on N.
@@ -35,7 +41,8 @@ namespace pagoda {
 class RetrievalEvaluation {
  public:
   // Reads the corpus's identities, the queries and the seen items.
-  //   INVALID_ARGUMENT  options.items names no files, or top_k < 1
+  //   INVALID_ARGUMENT  options.items names no files, a K < 1, or a feature of
+  //                     seen_features is not there or shares no item feature's table
   //   the reader's errors
   static absl::StatusOr<std::unique_ptr<RetrievalEvaluation>> Load(const EvaluationContext& context,
                                                                    const EvaluationOptions& options,
@@ -60,6 +67,11 @@ class RetrievalEvaluation {
   absl::Status LoadCorpus();
   absl::Status LoadQueries();
   absl::Status LoadSeen(const DataOptions& training);
+  // Whether the training data has the columns of the corpus's features.
+  absl::StatusOr<bool> HasItems(const DataOptions& training) const;
+  // For each of seen_features: which feature of the corpus has the same table.
+  absl::Status FindSeenFeatures();
+  void AddSeenFeatures(const Batch& batch, int64_t row, Query& query);
   uint64_t ItemKey(const Batch& batch, int64_t row) const;
   uint64_t UserKey(const Batch& batch, int64_t row) const;
   void AddQuery(const Batch& batch, int64_t row, uint64_t item_key);
@@ -67,7 +79,9 @@ class RetrievalEvaluation {
   absl::StatusOr<std::vector<float>> EmbedCorpus(const EvaluationContext& context);
   absl::Status RankBlock(const EvaluationContext& context, size_t block, const Tensor& items,
                          std::vector<double>& metrics) const;
-  std::vector<uint8_t> Hits(const Query& query, std::span<const float> scores) const;
+  // Per K: recall, NDCG and hit of one query.
+  void Rate(const Query& query, std::span<const float> scores, double* metrics) const;
+  std::vector<uint8_t> Hits(const Query& query, std::span<const float> scores, int64_t top_k) const;
 
   const EvaluationOptions options_;
   const FeatureSchema schema_;
@@ -76,6 +90,14 @@ class RetrievalEvaluation {
   std::vector<bool> item_feature_;      // Per sparse feature: the corpus has it.
   std::vector<int64_t> corpus_places_;  // Corpus row -> place, or -1 for a repetition.
   absl::flat_hash_map<uint64_t, int64_t> place_of_item_;
+  struct SeenFeature {
+    int feature = 0;  // Of the query.
+    int item = 0;     // Of the corpus, same table.
+  };
+  std::vector<SeenFeature> seen_features_;
+  // Per item feature in seen_features_: an id -> places of the items that have it.
+  absl::flat_hash_map<int, absl::flat_hash_map<FeatureId, std::vector<int64_t>>> places_of_id_;
+  std::vector<int64_t> ks_;  // top_k, then top_ks.
   absl::flat_hash_map<uint64_t, size_t> query_of_user_;
   absl::flat_hash_set<uint64_t> missing_pairs_;  // (user, item) hashes already counted.
   std::vector<Query> queries_;

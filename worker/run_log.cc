@@ -41,7 +41,9 @@ absl::Status RunLog::OnEvaluation(Step step, const EvaluationResult& result) {
   if (events_ == nullptr) return absl::OkStatus();
   std::vector<Scalar> scalars;
   if (result.retrieval) {
-    scalars = {{"eval/recall", result.recall}, {"eval/ndcg", result.ndcg}};
+    scalars = {{"eval/recall", result.recall},
+               {"eval/ndcg", result.ndcg},
+               {"eval/hit_rate", result.hit_rate}};
   } else {
     scalars = {{"eval/auc", result.auc},
                {"eval/log_loss", result.log_loss},
@@ -49,6 +51,7 @@ absl::Status RunLog::OnEvaluation(Step step, const EvaluationResult& result) {
                {"eval/calibration", result.calibration}};
     if (result.has_gauc) scalars.push_back({"eval/gauc", result.gauc});
   }
+  for (const NamedMetric& more : result.more) scalars.push_back({"eval/" + more.name, more.value});
   return events_->Write(step, scalars);
 }
 

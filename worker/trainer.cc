@@ -20,6 +20,7 @@
 #include "worker/hand_over.h"
 #include "worker/job_session.h"
 #include "worker/run_log.h"
+#include "worker/side_files.h"
 #include "worker/step_computation.h"
 #include "worker/stopwatch.h"
 #include "worker/trainer_check.h"
@@ -110,10 +111,13 @@ class TrainerImpl final : public Trainer {
   int64_t samples_before_ = 0;  // This run began with so many.
 };
 
-absl::Status TrainerImpl::Start(const TrainerOptions& options, TrainObserver observer,
+absl::Status TrainerImpl::Start(const TrainerOptions& given, TrainObserver observer,
                                 const std::string& resume_cut) {
-  PAGODA_RETURN_IF_ERROR(CheckTrainerOptions(options));
+  PAGODA_RETURN_IF_ERROR(CheckTrainerOptions(given));
+  TrainerOptions options = given;
+  PAGODA_RETURN_IF_ERROR(LoadJoins(&options.schema));
   PAGODA_ASSIGN_OR_RETURN(model_, ModelInstance::Create(options));
+  PAGODA_RETURN_IF_ERROR(model_->LoadNegatives());
   PAGODA_ASSIGN_OR_RETURN(computation_,
                           StepComputation::Create(model_.get(), allreduce_, &result_.times));
   PAGODA_ASSIGN_OR_RETURN(schedule_, Schedule::Create(options.schedule));
@@ -252,6 +256,7 @@ absl::Status TrainerImpl::StartStage() {
   ReaderOptions reader;
   reader.data = stage().data;
   reader.schema = options().schema;
+  reader.schema.slices.clear();
   reader.batch_size = options().batch_size;
   reader.rank = allreduce_->rank();
   reader.num_workers = allreduce_->num_workers();

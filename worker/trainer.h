@@ -17,10 +17,17 @@
 
 namespace pagoda {
 
+struct NamedMetric {
+  std::string name;
+  double value = 0;
+};
+
 struct EvaluationResult {
   int64_t samples = 0;
   double auc = 0, gauc = 0, log_loss = 0, normalized_entropy = 0, calibration = 0;
-  double recall = 0, ndcg = 0;  // Retrieval, at top_k.
+  double recall = 0, ndcg = 0, hit_rate = 0;  // Retrieval, at top_k.
+  // "auc(cvr:bought)", "log_loss[segment=new]", "recall@20": what [metrics] asks for.
+  std::vector<NamedMetric> more;
   bool has_gauc = false;
   bool retrieval = false;
 };

@@ -34,12 +34,21 @@ struct SparseOptions {
 struct EvaluationOptions {
   DataOptions data;  // No files: no evaluation.
   int64_t batch_size = 4096;
-  int64_t every_steps = 0;     // 0: at the end of each epoch.
-  std::string metric = "auc";  // For early stopping: auc | gauc | log_loss | recall | ndcg
-  int64_t patience = 0;        // Evaluations without gain before stopping; 0: never.
-  int64_t top_k = 10;          // Retrieval.
-  DataOptions items;           // Retrieval: the corpus, one row per item.
-  bool exclude_seen = true;    // Retrieval: a user's training positives are not ranked.
+  int64_t every_steps = 0;  // 0: at the end of each epoch.
+  // For early stopping: auc | gauc | log_loss | recall | ndcg | hit_rate, or the name of a
+  // further metric ("auc(cvr:bought)", "ndcg@20").
+  std::string metric = "auc";
+  int64_t patience = 0;      // Evaluations without gain before stopping; 0: never.
+  int64_t top_k = 10;        // Retrieval.
+  DataOptions items;         // Retrieval: the corpus, one row per item.
+  bool exclude_seen = true;  // Retrieval: a user's training positives are not ranked.
+  // Retrieval, with exclude_seen: features of the user (a history) whose items are not
+  // ranked either; each shares its table with the corpus's item feature.
+  std::vector<std::string> seen_features;
+  std::vector<int64_t> top_ks;  // Retrieval: further K, as recall@K, ndcg@K, hit_rate@K.
+  // "OUTPUT:TARGET": AUC and log-loss of a model's named output against a target;
+  // "score" is the prediction, "label" the label.
+  std::vector<std::string> pairs;
 };
 
 // One stage of training; a job has one or more (today: one).

@@ -26,8 +26,6 @@ struct TableDecl {
   // keeps in front of the embedding in one row).
   int64_t init_zero_columns = 0;
   std::string optimizer = "";  // "ftrl", ...; empty = job default.
-  // Pulls bring each row's count and age (ForwardInput::RowCount, RowAge).
-  bool statistics = false;
 };
 
 // One gather of features' rows into one tensor.

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace pagoda {
+
+struct JoinedRows;
 
 // How the raw text of one column becomes ids or numbers.
 enum class FeatureKind {
@@ -58,6 +61,8 @@ struct JoinSpec {
   // A sample whose key no side row has is a bad row; true: its joined cells are absent.
   bool allow_missing = false;
   int64_t memory_bytes_max = int64_t{2} << 30;  // Of the parsed rows.
+  // The files' rows, once loaded (LoadJoins); readers load them for themselves otherwise.
+  std::shared_ptr<const JoinedRows> rows = nullptr;
 
   const std::string& column_name() const { return column.empty() ? name : column; }
   const std::string& key_name() const { return key.empty() ? column_name() : key; }

@@ -52,12 +52,6 @@ class ForwardInput {
     const ItemCatalogue* catalogue = nullptr;     // For the positives' LogQ; may be null.
   };
   virtual NegativeRows Negatives(NegativesHandle negatives) = 0;
-  // Of the rows that a lookup gathered, no gradient: how many training steps have updated
-  // the row, and how many steps ago the last did (0 for a row that none has). Sequence:
-  // [nnz]; pooled: [batch, features], the mean over the feature's ids (0 without).
-  //   FAILED_PRECONDITION (on the tape)  TableDecl::statistics is not set
-  virtual Var RowCount(LookupHandle lookup) = 0;
-  virtual Var RowAge(LookupHandle lookup) = 0;
   // Dense features [batch, num_dense]; invalid Var when the schema has none.
   virtual Var Dense() = 0;
   virtual Var Parameter(DenseHandle handle) = 0;

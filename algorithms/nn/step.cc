@@ -46,8 +46,6 @@ class StepImpl final : public ModelStep, public ForwardInput {
   Var LookupColumns(LookupHandle handle, int64_t begin, int64_t end) override;
   Sequence LookupSequence(LookupHandle handle) override;
   NegativeRows Negatives(NegativesHandle handle) override;
-  Var RowCount(LookupHandle handle) override { return Statistic(handle, &RowStatistics::counts); }
-  Var RowAge(LookupHandle handle) override { return Statistic(handle, &RowStatistics::ages); }
   Var Dense() override;
   Var Parameter(DenseHandle handle) override;
   bool Updates(DenseHandle handle) const override {
@@ -75,10 +73,6 @@ class StepImpl final : public ModelStep, public ForwardInput {
   absl::Status CheckInput() const;
   absl::Status CheckOutput() const;
   absl::Status CheckNamedOutputs() const;
-  // One statistic of each row that a lookup gathers.
-  Var Statistic(LookupHandle handle, std::vector<float> RowStatistics::*statistic);
-  absl::StatusOr<std::vector<float>> StatisticOfRows(
-      size_t lookup, std::vector<float> RowStatistics::*statistic) const;
   bool IsFrozen(int table) const {
     return !input_.frozen_tables.empty() && input_.frozen_tables[static_cast<size_t>(table)];
   }
@@ -290,54 +284,6 @@ ForwardInput::NegativeRows StepImpl::Negatives(NegativesHandle handle) {
   const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(lookup.index)];
   return {LookupOrFail(lookup, true, 0, Group(index.group).dim), &drawn.ids, &drawn.log_q,
           declaration_.negatives[i].catalogue.get()};
-}
-
-absl::StatusOr<std::vector<float>> StepImpl::StatisticOfRows(
-    size_t lookup, std::vector<float> RowStatistics::*statistic) const {
-  const LookupIndex& index = input_.batch->lookups[lookup];
-  std::vector<float> of_row(static_cast<size_t>(index.num_rows));
-  for (const int table : declaration_.lookups[lookup].tables) {
-    const auto t = static_cast<size_t>(table);
-    const size_t num_rows = input_.batch->unique_ids[t].size();
-    const bool there = declaration_.tables[t].statistics && input_.statistics != nullptr &&
-                       ((*input_.statistics)[t].*statistic).size() >= num_rows;
-    if (!there && num_rows > 0) {
-      return absl::FailedPreconditionError(absl::StrCat("the model reads counts or ages of table '",
-                                                        declaration_.tables[t].name,
-                                                        "' without TableDecl::statistics"));
-    }
-    const int64_t begin = input_.batch->table_rows[t].first_row - index.first_row;
-    for (size_t r = 0; r < num_rows; ++r) {
-      of_row[static_cast<size_t>(begin) + r] = ((*input_.statistics)[t].*statistic)[r];
-    }
-  }
-  return of_row;
-}
-
-Var StepImpl::Statistic(LookupHandle handle, std::vector<float> RowStatistics::*statistic) {
-  const auto i = static_cast<size_t>(handle.index);
-  PAGODA_CHECK(handle.index >= 0 && i < lookups_.size());
-  if (!tape_.status().ok()) return Var();
-  const absl::StatusOr<std::vector<float>> of_row = StatisticOfRows(i, statistic);
-  if (!of_row.ok()) {
-    tape_.Fail(of_row.status());
-    return Var();
-  }
-  const LookupIndex& index = input_.batch->lookups[i];
-  std::vector<float> values;
-  if (declaration_.lookups[i].sequence) {
-    for (const int32_t row : index.inverse) values.push_back((*of_row)[static_cast<size_t>(row)]);
-    return nn::Constant(tape_, values);
-  }
-  for (size_t s = 0; s + 1 < index.offsets.size(); ++s) {
-    double sum = 0.0;
-    for (int32_t p = index.offsets[s]; p < index.offsets[s + 1]; ++p) {
-      sum += (*of_row)[static_cast<size_t>(index.inverse[static_cast<size_t>(p)])];
-    }
-    const int32_t count = index.offsets[s + 1] - index.offsets[s];
-    values.push_back(count == 0 ? 0.0f : static_cast<float>(sum / count));
-  }
-  return nn::Reshape(nn::Constant(tape_, values), {batch_size(), index.num_features});
 }
 
 Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,

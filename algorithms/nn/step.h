@@ -19,19 +19,11 @@
 
 namespace pagoda {
 
-// Of a table's unique rows, [num_unique] each.
-struct RowStatistics {
-  std::vector<float> counts;  // Training steps that have updated the row.
-  std::vector<float> ages;    // Steps since the last of them.
-};
-
 struct StepInput {
   const PreparedBatch* batch = nullptr;
   // Weights of batch->unique_ids[t], row-major [num_unique, dim], on the host.
   // May be null where a table has no unique ids.
-  std::vector<const float*> rows;  // Per table.
-  // Per table, filled where TableDecl::statistics is set; may be null when none is.
-  const std::vector<RowStatistics>* statistics = nullptr;
+  std::vector<const float*> rows;   // Per table.
   std::vector<bool> frozen_tables;  // Per table: no gradient. Empty: none is.
   bool training = false;
   RandomKey random;  // Key of this step.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <unordered_map>
 
@@ -38,6 +39,12 @@ class Tower {
     return absl::OkStatus();
   }
 
+  // The tower over rows of its only feature: [n, dim] -> [n, output_dim].
+  Var ApplyToRows(ForwardInput& input, const Var& rows) const {
+    const Var hidden = mlp_.Apply(input, rows);
+    return projects_ ? out_.Apply(input, hidden) : hidden;
+  }
+
   Var Apply(ForwardInput& input) const {
     Var numeric;
     if (!dense_.empty()) {
@@ -54,6 +61,8 @@ class Tower {
 
   int64_t output_dim() const { return output_dim_; }
   const std::vector<int>& sparse() const { return sparse_; }
+  bool single_feature() const { return sparse_.size() == 1 && dense_.empty(); }
+  LookupHandle rows() const { return rows_; }
 
  private:
   absl::Status FindFeatures(const FeatureSchema& schema, const ModelOptions& options,
@@ -104,6 +113,7 @@ class TwoTower : public Model {
           " units; set output_dim, or hidden to end in one width"));
     }
     has_label_ = !schema.label.empty();
+    PAGODA_RETURN_IF_ERROR(DeclareNegatives(declaration));
     return DeclareLogQ(declaration);
   }
 
@@ -111,7 +121,7 @@ class TwoTower : public Model {
     ForwardOutput output;
     output.user = Normalize(user_.Apply(input));
     output.item = Normalize(item_.Apply(input));
-    if (input.training()) output.losses.push_back(InBatchLoss(input, output));
+    if (input.training()) output.losses.push_back(SoftmaxLoss(input, output));
     return output;
   }
 
@@ -120,24 +130,24 @@ class TwoTower : public Model {
     return options_.Get<bool>("normalize") ? nn::L2Normalize(x) : x;
   }
 
-  // Row i's positive is item i. A sample counts by weight * label: one that the
-  // user did not choose is an item for others to be told from, and no more.
-  LossTerm InBatchLoss(ForwardInput& input, const ForwardOutput& output) const {
+  // Row i's positive is item i of the batch. A sample counts by weight * label: one that
+  // the user did not choose is an item for others to be told from, and no more.
+  LossTerm SoftmaxLoss(ForwardInput& input, const ForwardOutput& output) const {
     const Batch& batch = input.host().batch;
-    const std::vector<uint64_t> identities = ItemIdentities(batch);
-    const std::vector<int32_t> items = NumberItems(identities);
-    std::vector<int32_t> targets(items.size());
+    const auto n = static_cast<size_t>(batch.size);
+    std::vector<int32_t> targets(n);
     LossTerm loss;
     loss.name = "softmax";
-    for (size_t i = 0; i < items.size(); ++i) {
+    for (size_t i = 0; i < n; ++i) {
       const double weight = batch.weights.empty() ? 1.0 : static_cast<double>(batch.weights[i]);
       const double label = Labelled(batch) ? static_cast<double>(batch.labels[i]) : 1.0;
-      targets[i] = label > 0.0 ? static_cast<int32_t>(i) : -1;
+      targets[i] = !(label > 0.0) ? -1 : in_batch_ ? static_cast<int32_t>(i) : 0;
       loss.count += weight * label;
     }
-    const Var scores = nn::MatMul(output.user, output.item, {.a = false, .b = true});
-    const Var logits = nn::InBatchLogits(scores, items, LogQ(input, identities, items),
-                                         static_cast<float>(temperature_));
+    Var logits = in_batch_ ? InBatchLogits(input, output) : PositiveLogits(input, output);
+    if (negatives_.index >= 0 && n > 0) {
+      logits = nn::Concat({logits, SampledLogits(input, output.user)});
+    }
     Var weights = input.Weights();
     if (Labelled(batch)) {
       weights = weights.valid() ? nn::Multiply(weights, input.Labels()) : input.Labels();
@@ -146,16 +156,102 @@ class TwoTower : public Model {
     return loss;
   }
 
+  // [n, n]
+  Var InBatchLogits(ForwardInput& input, const ForwardOutput& output) const {
+    const std::vector<uint64_t> identities = ItemIdentities(input.host().batch);
+    const std::vector<int32_t> items = NumberItems(identities);
+    const Var scores = nn::MatMul(output.user, output.item, {.a = false, .b = true});
+    return nn::InBatchLogits(scores, items, LogQ(input, identities, items),
+                             static_cast<float>(temperature_));
+  }
+
+  // Each sample's own item, corrected as drawn ones are: [n, 1].
+  Var PositiveLogits(ForwardInput& input, const ForwardOutput& output) const {
+    if (!output.user.valid()) return Var();
+    const int64_t dim = output.user.shape()[1];
+    const std::vector<float> ones(static_cast<size_t>(dim), static_cast<float>(1.0 / temperature_));
+    const Var scores = nn::MatMul(nn::Multiply(output.user, output.item),
+                                  nn::Reshape(nn::Constant(input.tape(), ones), {dim, 1}));
+    const ItemCatalogue* catalogue = input.Negatives(negatives_).catalogue;
+    const Batch& batch = input.host().batch;
+    std::vector<float> offsets;
+    for (int64_t i = 0; i < batch.size; ++i) {
+      const absl::Span<const FeatureId> own = batch.IdsOf(item_.sparse()[0], i);
+      const bool known = !own.empty() && catalogue->Contains(own[0]);
+      offsets.push_back(known ? Correction(catalogue->LogQ(own[0])) : 0.0f);
+    }
+    return nn::Add(scores, nn::Reshape(nn::Constant(input.tape(), offsets), {batch.size, 1}));
+  }
+
+  // Of a drawn item's logit: - log of how often it is expected among a batch's draws.
+  float Correction(float log_q) const {
+    return log_q_ == "none" ? 0.0f : -(log_q + std::log(static_cast<float>(num_negatives_)));
+  }
+
+  absl::Status DeclareNegatives(Declaration& declaration) {
+    const int64_t count = options_.Get<int64_t>("negatives");
+    const std::string sampler = options_.Get<std::string>("negative_sampler");
+    if (count < 0 || count > (int64_t{1} << 20)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model option 'negatives' is ", count, "; it must be in [0, 2^20]"));
+    }
+    if (sampler != "uniform" && sampler != "popularity") {
+      return absl::InvalidArgumentError(absl::StrCat("model option 'negative_sampler' is '",
+                                                     sampler,
+                                                     "'; it must be 'uniform' or 'popularity'"));
+    }
+    in_batch_ = options_.Get<bool>("in_batch");
+    if (count == 0 && in_batch_) return absl::OkStatus();
+    if (count == 0) {
+      return absl::InvalidArgumentError(
+          "model option 'in_batch' = false needs 'negatives': else a sample has none");
+    }
+    num_negatives_ = count;
+    if (!item_.single_feature()) {
+      return absl::InvalidArgumentError(
+          "model option 'negatives' needs item_features to be one feature that is not numeric: "
+          "drawn items are known by its ids alone");
+    }
+    NegativesDecl decl;
+    decl.feature = item_.sparse()[0];
+    decl.table = declaration.lookups[static_cast<size_t>(item_.rows().index)].tables[0];
+    decl.count = count;
+    if (sampler == "popularity") decl.sampler = NegativeSampler::kPopularity;
+    negatives_ = declaration.AddNegatives(decl);
+    return absl::OkStatus();
+  }
+
+  // Every user against the drawn items: [n, count]. An item that is the sample's own is
+  // masked; the others' logits are corrected by how often they are drawn.
+  Var SampledLogits(ForwardInput& input, const Var& user) const {
+    const ForwardInput::NegativeRows drawn = input.Negatives(negatives_);
+    if (!drawn.rows.valid() || !user.valid()) return Var();
+    const Var items = Normalize(item_.ApplyToRows(input, drawn.rows));
+    const Batch& batch = input.host().batch;
+    const std::vector<FeatureId>& ids = *drawn.ids;
+    std::vector<float> offsets;  // [n, count]
+    for (int64_t i = 0; i < batch.size; ++i) {
+      const absl::Span<const FeatureId> own = batch.IdsOf(item_.sparse()[0], i);
+      for (size_t k = 0; k < ids.size(); ++k) {
+        const bool hit = std::find(own.begin(), own.end(), ids[k]) != own.end();
+        offsets.push_back(hit ? kMasked : Correction((*drawn.log_q)[k]));
+      }
+    }
+    const Var scores = nn::Scale(nn::MatMul(user, items, {.a = false, .b = true}),
+                                 static_cast<float>(1.0 / temperature_));
+    return nn::Add(scores, nn::Reshape(nn::Constant(input.tape(), offsets),
+                                       {batch.size, static_cast<int64_t>(ids.size())}));
+  }
+
   bool Labelled(const Batch& batch) const { return has_label_ && !batch.labels.empty(); }
 
   // A hash of all of a sample's item features.
   std::vector<uint64_t> ItemIdentities(const Batch& batch) const {
     std::vector<uint64_t> identities(static_cast<size_t>(batch.size), 0);
     for (int feature : item_.sparse()) {
-      const RaggedIds& values = batch.sparse[static_cast<size_t>(feature)];
       for (size_t i = 0; i < identities.size(); ++i) {
-        for (int32_t p = values.offsets[i]; p < values.offsets[i + 1]; ++p) {
-          identities[i] = MixBits(identities[i] ^ values.ids[static_cast<size_t>(p)]);
+        for (const FeatureId id : batch.IdsOf(feature, static_cast<int64_t>(i))) {
+          identities[i] = MixBits(identities[i] ^ id);
         }
         identities[i] = MixBits(identities[i] + 1);
       }
@@ -185,7 +281,7 @@ class TwoTower : public Model {
       return absl::InvalidArgumentError(absl::StrCat("model option 'log_q_buckets' is ",
                                                      num_buckets_, "; it must be in [1, 2^24]"));
     }
-    if (log_q_ != "streaming") return absl::OkStatus();
+    if (log_q_ != "streaming" || !in_batch_) return absl::OkStatus();
     const auto state = [&](const char* name, int64_t size) {
       return declaration.AddDense(
           {.name = name, .shape = {size}, .init = InitKind::kZeros, .trainable = false});
@@ -229,8 +325,14 @@ class TwoTower : public Model {
   // the last hundred batches that held the item.
   static constexpr float kLogQRate = 0.01f;
 
+  // Far below any logit, and its exponential is 0.
+  static constexpr float kMasked = -1e9f;
+
   ModelOptions options_;
   double temperature_ = 1.0;
+  bool in_batch_ = true;
+  int64_t num_negatives_ = 0;
+  NegativesHandle negatives_;
   bool has_label_ = false;
   std::string log_q_;
   int64_t num_buckets_ = 0;
@@ -260,6 +362,13 @@ ModelInfo TwoTowerModelInfo() {
                           "not."});
   info.options.push_back({"log_q_buckets", int64_t{65536}, "buckets",
                           "Of the streaming estimate; items share one by hash."});
+  info.options.push_back(
+      {"in_batch", true, "", "The items of a batch's other samples are negatives."});
+  info.options.push_back({"negatives", int64_t{0}, "items",
+                          "Drawn for each batch from [data.items], beside its own items; needs "
+                          "one item feature."});
+  info.options.push_back({"negative_sampler", std::string("uniform"), "",
+                          "uniform, or popularity: by occurrences in the training data."});
   info.create = [](const ModelOptions& options) { return std::make_unique<TwoTower>(options); };
   return info;
 }

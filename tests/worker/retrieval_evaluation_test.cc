@@ -4,7 +4,9 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <random>
 #include <set>
+#include <sstream>
 
 #include "tests/worker/training_world.h"
 #include "worker/batch_reader.h"
@@ -152,6 +154,126 @@ TEST_CASE("full ranking agrees with a plain recomputation, with and without seen
   REQUIRE(last.samples == wanted.samples);
   REQUIRE(last.recall == Approx(wanted.recall).epsilon(1e-9));
   REQUIRE(last.ndcg == Approx(wanted.ndcg).epsilon(1e-9));
+}
+
+// The brute-force reading of the protocol: histories are left out, several K are rated.
+TEST_CASE("items of a history are not ranked, and further K are measured") {
+  TemporaryDirectory dir;
+  std::ofstream train(dir / "train.csv"), test(dir / "test.csv"), items(dir / "items.csv");
+  train << "user,item,past\n";
+  test << "user,item,past\n";
+  items << "item\n";
+  std::mt19937 rng(9);
+  std::map<FeatureId, std::set<FeatureId>> relevant, past;
+  for (FeatureId item = 1; item <= 12; ++item) items << item << '\n';
+  for (FeatureId user = 1; user <= 40; ++user) {
+    train << user << ',' << 1 + rng() % 12 << ",1\n";
+    // Two items are in the history; one of them may be relevant, too.
+    const FeatureId a = 1 + rng() % 12, b = 1 + rng() % 12, wanted = 1 + rng() % 12;
+    past[user] = {a, b};
+    relevant[user] = {wanted};
+    test << user << ',' << wanted << ',' << a << '|' << b << '\n';
+  }
+  train.close(), test.close(), items.close();
+  TrainerOptions options = TwoTowerJob(dir.path(), "out");
+  FeatureSpec user, item, history;
+  user.name = "user";
+  item.name = "item";
+  history.name = "past";
+  history.table = "item";
+  history.separator = "|";
+  user.kind = item.kind = history.kind = FeatureKind::kId;
+  options.schema = FeatureSchema();
+  options.schema.features = {user, item, history};
+  options.stages[0].epochs = 1;
+  options.evaluation.seen_features = {"past"};
+  options.evaluation.top_k = 3;
+  options.evaluation.top_ks = {1, 12};
+  options.evaluation.exclude_seen = true;
+  // Training positives are not ranked either.
+  std::map<FeatureId, std::set<FeatureId>> seen = past;
+  std::ifstream again(dir / "train.csv");
+  std::string line;
+  std::getline(again, line);
+  while (std::getline(again, line)) {
+    FeatureId u = 0, i = 0;
+    char comma = 0;
+    std::istringstream(line) >> u >> comma >> i;
+    seen[u].insert(i);
+  }
+  ServerGroup servers(dir / "out", 1);
+  const auto client = servers.MakeClient();
+  const auto alone = SingleWorker();
+  const RunTrace run = RunWorker(options, client.get(), alone.get());
+  INFO(run.status.ToString());
+  REQUIRE(run.status.ok());
+  const EvaluationResult& last = run.evaluations.back().second;
+  REQUIRE(last.more.size() == 6);
+  // At K = 12 everything that is ranked counts: each query's one relevant item is.
+  CHECK(last.more[3].name == "recall@12");
+  CHECK(last.more[3].value == 1.0);
+  CHECK(last.more[5].name == "hit_rate@12");
+  CHECK(last.more[0].name == "recall@1");
+  // One relevant item a user: recall is the hit rate, and NDCG@1 equals both.
+  CHECK(last.recall == last.hit_rate);
+  CHECK(last.more[0].value == last.more[1].value);
+
+  const auto model = ModelInstance::Create(options);
+  REQUIRE(model.ok());
+  const auto reader = servers.MakeClient();
+  SessionOptions session;
+  session.job = options.job;
+  session.tables = (*model)->tables();
+  session.training = false;
+  REQUIRE(reader->Open(session).ok());
+  REQUIRE((*model)->SetDenseValues(ReadJobCut(run.cuts.back().second)->values).ok());
+  const EvaluationContext context{model->get(), reader.get(), alone.get()};
+  std::map<FeatureId, std::vector<float>> users, corpus;
+  for (const bool is_corpus : {true, false}) {
+    ScoringOptions scoring;
+    scoring.reader.data = is_corpus ? options.evaluation.items : options.evaluation.data;
+    scoring.reader.schema = options.schema;
+    scoring.reader.batch_size = 1;
+    scoring.reader.needs_labels = false;
+    scoring.reader.absent_columns_empty = true;
+    REQUIRE(RunScoring(context, scoring, [&](const Batch& batch, ModelStep* step) {
+              const auto made = step->RetrievalEmbeddings();
+              if (is_corpus) corpus.emplace(batch.sparse[1].ids[0], made->item);
+              if (!is_corpus) users.emplace(batch.sparse[0].ids[0], made->user);
+              return absl::OkStatus();
+            }).ok());
+  }
+  double hits = 0.0, gain = 0.0;
+  for (const auto& [u, wanted] : relevant) {
+    std::vector<std::pair<double, FeatureId>> ranked;
+    for (const auto& [id, embedding] : corpus) {
+      if (seen[u].contains(id) && !wanted.contains(id)) continue;
+      double dot = 0.0;
+      for (size_t c = 0; c < embedding.size(); ++c) dot += double{embedding[c]} * users[u][c];
+      ranked.emplace_back(-dot, id);
+    }
+    std::sort(ranked.begin(), ranked.end());
+    for (size_t r = 0; r < 3 && r < ranked.size(); ++r) {
+      if (!wanted.contains(ranked[r].second)) continue;
+      hits += 1.0;
+      gain += 1.0 / std::log2(static_cast<double>(r) + 2.0);
+    }
+  }
+  CHECK(last.hit_rate == Approx(hits / 40.0).epsilon(1e-9));
+  CHECK(last.ndcg == Approx(gain / 40.0).epsilon(1e-9));
+}
+
+TEST_CASE("seen features that name no items are refused in words") {
+  TemporaryDirectory dir;
+  WriteLikes(dir.path());
+  TrainerOptions options = TwoTowerJob(dir.path(), "out");
+  options.stages[0].steps_max = 2;
+  options.evaluation.seen_features = {GENERATE("user", "nothing")};
+  const RunTrace run = RunAlone(options, 1);
+  REQUIRE(absl::IsInvalidArgument(run.status));
+  CHECK_THAT(std::string(run.status.message()),
+             Catch::Matchers::Contains("evaluation.seen_features names '" +
+                                       options.evaluation.seen_features[0] + "'"));
 }
 
 TEST_CASE("a retrieval model without a corpus is refused in words") {

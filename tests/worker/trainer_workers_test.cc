@@ -51,6 +51,102 @@ void RequireCloseCuts(const std::string& cut_a, const std::string& cut_b) {
   for (const auto& [table, values] : tables) RequireClose(values.first, values.second, table);
 }
 
+// Users' histories from a side file, sampled negatives alone: nothing depends on how a
+// batch is parted.
+TrainerOptions SampledJob(const std::string& directory, const std::string& output) {
+  std::ofstream train(directory + "/train.csv"), users(directory + "/users.csv");
+  std::ofstream items(directory + "/items.csv");
+  train << "user,item,click\n";
+  users << "user,past\n";
+  items << "item\n";
+  for (int item = 1; item <= 30; ++item) items << item << '\n';
+  for (int user = 0; user < 20; ++user) {
+    users << 'u' << user << ',' << 1 + user % 30 << '|' << 1 + (7 * user) % 30 << '\n';
+  }
+  uint32_t state = 7;
+  for (int row = 0; row < 1000; ++row) {
+    state = state * 1664525u + 1013904223u;
+    train << 'u' << (state >> 16) % 20 << ',' << 1 + (state >> 8) % 30 << ",1\n";
+  }
+  TrainerOptions options = SmallJob("two_tower", directory + "/train.csv", output);
+  FeatureSpec user, item, past;
+  user.name = "user";
+  item.name = "item";
+  item.kind = past.kind = FeatureKind::kId;
+  past.name = "past";
+  past.table = "item";
+  past.separator = "|";
+  past.join = "user";
+  options.schema.features = {user, item, past};
+  JoinSpec join;
+  join.name = "user";
+  join.files = {directory + "/users.csv"};
+  options.schema.joins = {join};
+  const std::vector<std::pair<std::string, OptionValue>> model = {
+      {"user_features", std::vector<std::string>{"user", "past"}},
+      {"item_features", std::vector<std::string>{"item"}},
+      {"in_batch", false},
+      {"negatives", int64_t{8}},
+      {"negative_sampler", std::string("popularity")}};
+  for (const auto& [key, value] : model) REQUIRE(options.model_options.Set(key, value).ok());
+  options.evaluation.items.files = {directory + "/items.csv"};
+  return options;
+}
+
+TEST_CASE(
+    "negatives and joins: 2 workers on 2 servers match one; threads and prefetch change no bit") {
+  TemporaryDirectory dir;
+  TrainerOptions options = SampledJob(dir.path(), dir / "one");
+  const RunTrace one = RunAlone(options, 1);
+  INFO(one.status.ToString());
+  REQUIRE(one.status.ok());
+  REQUIRE(one.losses.back() < one.losses.front());
+
+  options.output_dir = dir / "other";
+  options.num_threads = 3;
+  options.pull_ahead = 0;
+  const RunTrace other = RunAlone(options, 2);
+  REQUIRE(other.status.ok());
+  CHECK(other.losses == one.losses);
+
+  options = SampledJob(dir.path(), dir / "two");
+  const std::vector<RunTrace> two = RunTogether({options, options}, 2);
+  for (const RunTrace& run : two) {
+    INFO(run.status.ToString());
+    REQUIRE(run.status.ok());
+    REQUIRE(run.losses.size() == one.losses.size());
+    for (size_t i = 0; i < run.losses.size(); ++i) {
+      CAPTURE(i);
+      REQUIRE(run.losses[i] == Approx(one.losses[i]).epsilon(1e-4));
+    }
+  }
+  RequireCloseCuts(one.result.final_cut, two[0].result.final_cut);
+}
+
+TEST_CASE("a job with negatives resumes with the draws that would have followed") {
+  TemporaryDirectory dir;
+  TrainerOptions options = SampledJob(dir.path(), dir / "whole");
+  const RunTrace whole = RunAlone(options, 1);
+  REQUIRE(whole.status.ok());
+  options.output_dir = dir / "parts";
+  ServerGroup servers(dir / "parts-servers", 1);
+  const auto alone = SingleWorker();
+  RunOptions run;
+  run.stop_after = 9;
+  const auto first = servers.MakeClient();
+  const RunTrace stopped = RunWorker(options, first.get(), alone.get(), run);
+  REQUIRE(stopped.status.ok());
+  RunOptions resume;
+  resume.resume_cut = stopped.result.final_cut;
+  const auto second = servers.MakeClient();
+  const RunTrace rest = RunWorker(options, second.get(), alone.get(), resume);
+  INFO(rest.status.ToString());
+  REQUIRE(rest.status.ok());
+  std::vector<double> losses = stopped.losses;
+  losses.insert(losses.end(), rest.losses.begin(), rest.losses.end());
+  CHECK(losses == whole.losses);
+}
+
 TEST_CASE("two workers with half the batch each match one worker after 200 steps") {
   TemporaryDirectory dir;
   WriteWorld(dir / "train.csv", {.rows = 6000});

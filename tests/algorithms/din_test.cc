@@ -142,6 +142,14 @@ TEST_CASE("din adds the penalty of the rows that it looked up") {
   });
 }
 
+TEST_CASE("din gives the same step on every device") {
+  const FeatureSchema schema = DinSchema();
+  for (const std::string activation : {"dice", "prelu"}) {
+    CheckEveryDevice(ModelHarness("din", DinTestOptions(activation, "softmax"), schema),
+                     SmallBatch(schema, 19, 3));
+  }
+}
+
 TEST_CASE("din refuses what does not fit, by name") {
   const auto declared = [](const std::string& key, const OptionValue& value) {
     const ModelInfo& info = **FindModel("din");

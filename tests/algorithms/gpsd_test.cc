@@ -272,6 +272,16 @@ TEST_CASE("gpsd's parameters are in groups, and the tasks share all but their he
   REQUIRE(groups["rank"].at("blocks.0.attention.query.weight") == "transformer");
 }
 
+TEST_CASE("gpsd gives the same step on every device") {
+  const FeatureSchema schema = SequenceSchema();
+  Options options = GpsdOptions(kNarrow, "generate");
+  options["dropout"] = 0.3;
+  for (const std::string scope : {"batch", "sample", "position"}) {
+    options["negatives_scope"] = scope;
+    CheckEveryDevice(ModelHarness("gpsd", options, schema), SmallBatch(schema, 19, 3));
+  }
+}
+
 TEST_CASE("gpsd refuses what does not fit, by name") {
   const auto declared = [](const std::string& key, const OptionValue& value) {
     const ModelInfo& info = **FindModel("gpsd");

@@ -97,6 +97,16 @@ TEST_CASE("sasrec: two workers' steps add up to one's, with dropout and drawn it
   }
 }
 
+TEST_CASE("sasrec gives the same step on every device") {
+  const FeatureSchema schema = SequenceSchema();
+  Options options = SasRecOptions("softmax", "batch");
+  options["dropout"] = 0.3;
+  for (const std::string scope : {"batch", "sample", "position"}) {
+    options["negatives_scope"] = scope;
+    CheckEveryDevice(ModelHarness("sasrec", options, schema), SmallBatch(schema, 19, 3));
+  }
+}
+
 TEST_CASE("sasrec refuses what does not fit, by name") {
   const auto refused = [](const std::string& key, const OptionValue& value,
                           const std::string& word) {

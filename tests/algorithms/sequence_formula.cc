@@ -246,4 +246,19 @@ void CheckPartsAddUp(const ModelHarness& harness, const Batch& batch, int64_t fi
   }
 }
 
+void CheckEveryDevice(const ModelHarness& harness, const Batch& batch) {
+  RunEverywhere([&](TestDevice& device) {
+    const StepResult step = harness.Run(device, batch);
+    std::vector<float> all = step.dense_gradients;
+    for (const std::vector<float>* more :
+         {&step.predictions, &step.embeddings.user, &step.embeddings.item, &step.dense_values}) {
+      all.insert(all.end(), more->begin(), more->end());
+    }
+    for (const std::vector<float>& rows : step.row_gradients) {
+      all.insert(all.end(), rows.begin(), rows.end());
+    }
+    return all;
+  });
+}
+
 }  // namespace pagoda

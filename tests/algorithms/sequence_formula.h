@@ -47,4 +47,7 @@ double MeanNextItemLoss(const Oracle& oracle, const NextItemFormula& formula,
 // would take them; with the model's own dropout and drawn items.
 void CheckPartsAddUp(const ModelHarness& harness, const Batch& batch, int64_t first_part);
 
+// The same step on every device, the host's and the emulated ones.
+void CheckEveryDevice(const ModelHarness& harness, const Batch& batch);
+
 }  // namespace pagoda

@@ -8,7 +8,7 @@ for job in "$ROOT"/algorithms/*/*.toml; do
   name="$(basename "$(dirname "$job")")-$(basename "$job" .toml)"
   run "$name" 0 "$PAGODA" train "$job" --set job.output="$SCRATCH/$name" --set train.steps_max=3 \
     --set evaluation.every_steps=1000000
-  cut="$(sed -n 's/^best cut: //p' "$SCRATCH/$name.log")"
+  cut="$(sed -n 's/^best cut: //p' "$SCRATCH/$name.log" | tail -n 1)"  # The last stage's.
   run "$name-verify" 0 "$PAGODA" checkpoint verify "$cut"
   if grep -q '^\[data.test\]' "$job"; then
     run "$name-evaluate" 0 "$PAGODA" evaluate --cut "$cut" --input test

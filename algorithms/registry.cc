@@ -5,9 +5,9 @@ namespace pagoda {
 
 const std::vector<ModelInfo>& AllModels() {
   static const auto* const kModels = new std::vector<ModelInfo>{
-      LrModelInfo(),   FmModelInfo(),  DnnModelInfo(),   WideDeepModelInfo(), DeepFmModelInfo(),
-      DlrmModelInfo(), DcnModelInfo(), DcnV2ModelInfo(), TwoTowerModelInfo(),
-      UsdModelInfo(), MsNetModelInfo()};
+      LrModelInfo(),       FmModelInfo(),   DnnModelInfo(),  WideDeepModelInfo(),
+      DeepFmModelInfo(),   DlrmModelInfo(), DcnModelInfo(),  DcnV2ModelInfo(),
+      TwoTowerModelInfo(), UsdModelInfo(),  MsNetModelInfo()};
   return *kModels;
 }
 

@@ -30,6 +30,7 @@ struct Arguments {
   TableEvictArguments evict;
   PlanArguments plan;
   ClaimArguments claim;
+  SynthArguments synth;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
 };
@@ -360,6 +361,25 @@ void DefineClaim(CLI::App& root, Arguments& all, Command& command) {
   app->callback([&] { command = [&all] { return RunClaim(all.claim); }; });
 }
 
+void DefineSynth(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "synth", "Writes a generated log with the truth beside it, to test claims about models");
+  SynthArguments& to = all.synth;
+  app->add_option("world", to.world, "Name of the world; see below")->required();
+  app->add_option("--seed", to.seed, "Everything is drawn from it")->capture_default_str();
+  app->add_option("--output", to.output, "Directory to write to; new, or empty")
+      ->type_name("DIR")
+      ->required();
+  app->add_option("--set", to.knobs, "Sets a knob of the world: --set variant=null")
+      ->type_name("KNOB=VALUE")
+      ->take_all()
+      ->allow_extra_args(false);
+  app->add_option("--rows", to.rows, "Rows of train.csv, about; else as the knobs say")
+      ->check(CLI::PositiveNumber);
+  app->footer(SynthHelp());
+  app->callback([&] { command = [&all] { return RunSynth(all.synth); }; });
+}
+
 void DefineDoctor(CLI::App& root, Command& command) {
   CLI::App* app =
       root.add_subcommand("doctor", "What this build and this machine have, and what is wrong");
@@ -403,6 +423,7 @@ int RunCommandLine(int argc, char** argv) {
   DefineTable(root, all, command);
   DefinePlan(root, all, command);
   DefineClaim(root, all, command);
+  DefineSynth(root, all, command);
   DefineDoctor(root, command);
   DefineConfig(root, all, command);
   DefineServer(root, all, command);

@@ -191,6 +191,18 @@ absl::StatusOr<int> RunClaim(const ClaimArguments& arguments);
 // code 0 also without a GPU.
 absl::StatusOr<int> RunDoctor();
 
+// Writes a generated world (docs/worlds.md).
+struct SynthArguments {
+  std::string world;
+  uint64_t seed = 1;
+  std::string output;              // Directory; must not exist, or be empty.
+  std::vector<std::string> knobs;  // "knob=value"
+  int64_t rows = 0;                // Of train.csv, about; 0: as the knobs say.
+};
+absl::StatusOr<int> RunSynth(const SynthArguments& arguments);
+// All worlds and knobs, as `pagoda synth --help` shows them.
+std::string SynthHelp();
+
 absl::StatusOr<int> RunConfigExplain(const std::string& model, bool markdown);
 
 // "pagoda 0.1.0 (1a2b3c4)"

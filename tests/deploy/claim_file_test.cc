@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -152,4 +153,24 @@ TEST_CASE("claims are found by name, and listed") {
   CHECK(ListClaims(scratch.File("nothing")).empty());
   CHECK(ClaimPath("algorithms", "usd") == "algorithms/usd/claim.toml");
   CHECK(ClaimPath("algorithms", "some/own.toml") == "some/own.toml");
+}
+
+TEST_CASE("every claim of the tree can be read, full and fast") {
+  const std::string directory = PAGODA_SOURCE_DIR "/algorithms";
+  const std::vector<std::string> names = ListClaims(directory);
+  CHECK(names.size() >= 5);
+  for (const std::string& name : names) {
+    for (const bool fast : {false, true}) {
+      const absl::StatusOr<Claim> claim = ReadClaim(ClaimPath(directory, name), fast);
+      INFO(name << ": " << claim.status());
+      REQUIRE(claim.ok());
+      CHECK(claim->name == name);
+      // Five seeds, or two; and a world in which nothing may be found.
+      CHECK(claim->seeds == (fast ? 2 : 5));
+      CHECK(std::any_of(claim->worlds.begin(), claim->worlds.end(),
+                        [](const ClaimWorld& world) { return world.control; }));
+      CHECK(std::any_of(claim->checks.begin(), claim->checks.end(),
+                        [](const ClaimCheck& check) { return check.margin.has_value(); }));
+    }
+  }
 }

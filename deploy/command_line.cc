@@ -29,6 +29,7 @@ struct Arguments {
   TableLoadArguments load;
   TableEvictArguments evict;
   PlanArguments plan;
+  ClaimArguments claim;
   SynthArguments synth;
   std::string directory, cut, other_cut, model;
   bool markdown = false;
@@ -357,6 +358,25 @@ void DefinePlan(CLI::App& root, Arguments& all, Command& command) {
   app->callback([&] { command = [&all] { return RunPlan(all.plan); }; });
 }
 
+void DefineClaim(CLI::App& root, Arguments& all, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "claim", "Tests on generated worlds whether a system does what its paper says");
+  app->add_option("name", all.claim.name, "A system, or a claim file (docs/claims.md)");
+  app->add_option("--seeds", all.claim.seeds, "Seeds; else as the claim says")
+      ->check(CLI::Range(1, 100));
+  app->add_flag("--fast", all.claim.fast, "Small worlds and two seeds");
+  app->add_option("--output", all.claim.output, "Keeps runs there; else runs/claims/NAME")
+      ->type_name("DIR");
+  app->add_option("--pilot", all.claim.pilot, "One throw-away seed, for calibration: no verdict")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("SEED");
+  app->add_option("--claims", all.claim.directory, "Where NAME/claim.toml is")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app->add_flag("--list", all.claim.list, "Lists the claims");
+  app->callback([&] { command = [&all] { return RunClaim(all.claim); }; });
+}
+
 void DefineSynth(CLI::App& root, Arguments& all, Command& command) {
   CLI::App* app = root.add_subcommand(
       "synth", "Writes a generated log with the truth beside it, to test claims about models");
@@ -418,6 +438,7 @@ int RunCommandLine(int argc, char** argv) {
   DefineCheckpoint(root, all, command);
   DefineTable(root, all, command);
   DefinePlan(root, all, command);
+  DefineClaim(root, all, command);
   DefineSynth(root, all, command);
   DefineDoctor(root, command);
   DefineConfig(root, all, command);

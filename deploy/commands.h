@@ -178,6 +178,20 @@ struct PlanArguments {
 };
 absl::StatusOr<int> RunPlan(const PlanArguments& arguments);
 
+// Whether a system does what its paper says (docs/claims.md).
+struct ClaimArguments {
+  std::string name;                      // Of a folder in `directory`, or a path to a .toml.
+  std::string directory = "algorithms";  // Where NAME/claim.toml is.
+  std::string output;                    // Empty: runs/claims/NAME.
+  int64_t seeds = 0;                     // 0: as the claim says.
+  int64_t pilot = -1;                    // One throw-away seed, without a verdict; -1: none.
+  bool fast = false;
+  bool list = false;
+};
+// Exit code 0 only for the verdict PASS; 1 FAIL, 3 an error (printed here), 4 a pilot,
+// 130 after Ctrl-C.
+absl::StatusOr<int> RunClaim(const ClaimArguments& arguments);
+
 // What the build and the machine have: processor, memory, GPUs, and what is wrong. Exit
 // code 0 also without a GPU.
 absl::StatusOr<int> RunDoctor();

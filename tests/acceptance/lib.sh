@@ -50,3 +50,16 @@ need_python() {
 auc_of() {
   "$PAGODA" evaluate --cut "$1" --input "$2" | grep -oE '\bAUC [0-9.]+' | tail -n 1 | cut -d' ' -f2
 }
+
+# claim_holds NAME: runs its claim, prints the table and, last, the verdict. Finished runs are
+# kept in runs/claims/NAME and used again. PAGODA_CLAIM_FLAGS: --fast, for a quick look.
+claim_holds() {
+  local code=0 begin=$SECONDS
+  [ -f "algorithms/$1/claim.toml" ] || cannot_run "algorithms/$1/claim.toml"
+  build
+  "$PAGODA" claim "$1" ${PAGODA_CLAIM_FLAGS:-} > "$SCRATCH/claim.log" 2>&1 || code=$?
+  cat "$SCRATCH/claim.log"
+  [ $code -le 1 ] || not_met "claim $1 ended with exit code $code: $(tail -n 1 "$SCRATCH/claim.log")"
+  [ $code -eq 0 ] || not_met "claim $1: $(grep -c 'NOT MET' "$SCRATCH/claim.log") checks do not hold"
+  echo "claim $1: PASS, $(grep -cE '  met( |$)' "$SCRATCH/claim.log") checks hold ($((SECONDS - begin)) s)"
+}

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# `pagoda claim lrea`: verdict PASS on five seeds that derive from the claim's own bytes, with
+# the null control inside its band (algorithms/lrea/claim.toml, docs/claims.md).
+. "$(dirname "$0")/lib.sh"
+claim_holds lrea

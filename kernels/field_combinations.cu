@@ -36,8 +36,8 @@ __global__ void __launch_bounds__(kGpuThreads) CombineFieldsKernel(const Fields 
   GPU_UNROLL
   for (int p = 0; p < kOrder; ++p) at[p] = s.combinations[k * kOrder + p] * s.d;
   ForRowPacks<kPack>(s.n, s.d, s.group, [&](int64_t i, int64_t c) {
-    const float* const fields = s.x + i * s.sample + c;
-    float* const out = s.to + i * s.kinds + k * s.d + c;
+    const float* const fields = s.x + i * s.f * s.d + c;
+    float* const out = s.to + (i * (kOrder + 1) * s.m + k) * s.d + c;
     FloatPack<kPack> field[kOrder];
     GPU_UNROLL
     for (int p = 0; p < kOrder; ++p) field[p] = LoadPack<kPack>(fields + at[p]);
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kGpuThreads) CombineFieldsKernel(const Fields 
       GPU_UNROLL
       for (int e = 0; e < kPack; ++e) product.v[e] *= field[p].v[e];
     }
-    StorePack(product, out + kOrder * s.kind);
+    StorePack(product, out + kOrder * s.m * s.d);
     GPU_UNROLL
     for (int q = 0; q < kOrder; ++q) {
       FloatPack<kPack> sum = {};
@@ -56,45 +56,51 @@ __global__ void __launch_bounds__(kGpuThreads) CombineFieldsKernel(const Fields 
         GPU_UNROLL
         for (int e = 0; e < kPack; ++e) sum.v[e] += Base<kOrder>(q, p) * field[p].v[e];
       }
-      StorePack(sum, out + q * s.kind);
+      StorePack(sum, out + q * s.m * s.d);
     }
   });
 }
 
 template <int kOthers, int kPack>
-__global__ void __launch_bounds__(kGpuThreads) FieldSlopesKernel(const Fields s) {
+__global__ void __launch_bounds__(kGpuThreads, 4) FieldSlopesKernel(const Fields s) {
   constexpr int kOrder = kOthers + 1;
   const int mine = static_cast<int>(blockIdx.y);
-  ForRowPacks<kPack>(s.n, s.d, s.group, [&](int64_t i, int64_t c) {
-    const float* const fields = s.x + i * s.sample + c;
-    const float* dout = s.dout + i * s.kinds + c;  // Of combination k.
-    FloatPack<kPack> slope = {};
-    for (int k = 0; k < s.m; ++k, dout += s.d) {
-      const int32_t* const members = s.combinations + k * kOrder;
-      bool among = false;
-      GPU_UNROLL
-      for (int p = 0; p < kOrder; ++p) among = among || members[p] == mine;
-      if (!among) continue;
-      FloatPack<kPack> product = LoadPack<kPack>(dout + kOrder * s.kind);
-      GPU_UNROLL
-      for (int p = 0; p < kOrder; ++p) {
-        const bool other = members[p] != mine;
-        const FloatPack<kPack> field = LoadPack<kPack>(fields + members[p] * s.d);
-        const FloatPack<kPack> dsum = LoadPack<kPack>(dout + p * s.kind);
-        // The sign of `mine` in sum p: J - 2 I is negative where mine is the p-th.
-        const float sign =
-            kOrder == 2 ? (p == 1 && members[1] == mine ? -1.0f : 1.0f) : (other ? 1.0f : -1.0f);
+  const int64_t rows = blockDim.x / s.group;
+  const unsigned lane = threadIdx.x & (s.group - 1);
+  // Not ForRowPacks: unrolled, the loop over combinations spills registers.
+  for (int64_t i = int64_t{blockIdx.x} * rows + threadIdx.x / s.group; i < s.n;
+       i += int64_t{gridDim.x} * rows) {
+    for (int64_t c = int64_t{lane} * kPack; c < s.d; c += int64_t{s.group} * kPack) {
+      const float* const fields = s.x + i * s.sample + c;
+      const float* dout = s.dout + i * s.kinds + c;  // Of combination k.
+      FloatPack<kPack> slope = {};
+      for (int k = 0; k < s.m; ++k, dout += s.d) {
+        const int32_t* const members = s.combinations + k * kOrder;
+        bool among = false;
         GPU_UNROLL
-        for (int e = 0; e < kPack; ++e) {
-          product.v[e] *= other ? field.v[e] : 1.0f;
-          slope.v[e] += sign * dsum.v[e];
+        for (int p = 0; p < kOrder; ++p) among = among || members[p] == mine;
+        if (!among) continue;
+        FloatPack<kPack> product = LoadPack<kPack>(dout + kOrder * s.kind);
+        GPU_UNROLL
+        for (int p = 0; p < kOrder; ++p) {
+          const bool other = members[p] != mine;
+          const FloatPack<kPack> field = LoadPack<kPack>(fields + members[p] * s.d);
+          const FloatPack<kPack> dsum = LoadPack<kPack>(dout + p * s.kind);
+          // The sign of `mine` in sum p: J - 2 I is negative where mine is the p-th.
+          const float sign =
+              kOrder == 2 ? (p == 1 && members[1] == mine ? -1.0f : 1.0f) : (other ? 1.0f : -1.0f);
+          GPU_UNROLL
+          for (int e = 0; e < kPack; ++e) {
+            product.v[e] *= other ? field.v[e] : 1.0f;
+            slope.v[e] += sign * dsum.v[e];
+          }
         }
+        GPU_UNROLL
+        for (int e = 0; e < kPack; ++e) slope.v[e] += product.v[e];
       }
-      GPU_UNROLL
-      for (int e = 0; e < kPack; ++e) slope.v[e] += product.v[e];
+      AccumulatePack(s.beta, slope, s.to + i * s.sample + mine * s.d + c);
     }
-    AccumulatePack(s.beta, slope, s.to + i * s.sample + mine * s.d + c);
-  });
+  }
 }
 
 Fields FieldsOf(const Tensor& x, const Tensor& combinations) {

@@ -18,10 +18,7 @@ absl::StatusOr<const ModelInfo*> FindModel(const std::string& name) {
     if (model.name == name) return &model;
     names.push_back(model.name);
   }
-  const std::string nearest = NearestName(name, names);
-  return absl::NotFoundError(
-      absl::StrCat("unknown model '", name, "'",
-                   nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+  return absl::NotFoundError(absl::StrCat("unknown model '", name, "'", DidYouMean(name, names)));
 }
 
 }  // namespace pagoda

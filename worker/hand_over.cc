@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "algorithms/nn/model_options.h"
 #include "algorithms/nn/name_pattern.h"
 #include "base/status_macros.h"
 #include "worker/durable_file.h"

@@ -75,10 +75,7 @@ absl::Status ModelOptions::Set(const std::string& key, OptionValue value) {
   }
   std::vector<std::string> keys;
   for (const OptionSpec& spec : specs_) keys.push_back(spec.key);
-  const std::string nearest = NearestName(key, keys);
-  return absl::NotFoundError(
-      absl::StrCat("unknown key '", key, "'",
-                   nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+  return absl::NotFoundError(absl::StrCat("unknown key '", key, "'", DidYouMean(key, keys)));
 }
 
 const OptionValue* ModelOptions::Find(const std::string& key) const {
@@ -101,6 +98,11 @@ std::string NearestName(const std::string& word, const std::vector<std::string>&
     best = distance;
   }
   return nearest;
+}
+
+std::string DidYouMean(const std::string& word, const std::vector<std::string>& candidates) {
+  const std::string nearest = NearestName(word, candidates);
+  return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");
 }
 
 }  // namespace pagoda

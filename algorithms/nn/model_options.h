@@ -56,5 +56,7 @@ class ModelOptions {
 // neighbours counts 1), the first of equals, or "" when every distance is more
 // than a third of the longer of the two.
 std::string NearestName(const std::string& word, const std::vector<std::string>& candidates);
+// The same as the end of an error: "; did you mean 'x'?", or "".
+std::string DidYouMean(const std::string& word, const std::vector<std::string>& candidates);
 
 }  // namespace pagoda

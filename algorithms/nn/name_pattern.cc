@@ -83,11 +83,6 @@ std::optional<std::string> NamePattern::Map(absl::string_view name) const {
   return mapped;
 }
 
-std::string DidYouMean(const std::string& pattern, const std::vector<std::string>& names) {
-  const std::string nearest = NearestName(pattern, names);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");
-}
-
 namespace {
 
 // Applies one pattern; whether it named anything.

@@ -61,7 +61,4 @@ absl::StatusOr<NameSelection> MatchNames(const std::vector<std::string>& pattern
 absl::StatusOr<NameSelection> SelectNames(const std::vector<std::string>& patterns,
                                           const Declaration& declaration, const std::string& where);
 
-// The name in `names` that a pattern may have meant, as "; did you mean 'x'?", or "".
-std::string DidYouMean(const std::string& pattern, const std::vector<std::string>& names);
-
 }  // namespace pagoda

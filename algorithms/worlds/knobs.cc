@@ -44,11 +44,6 @@ absl::Status UnknownKnob(const std::vector<Knob>& knobs, const std::string& name
 
 }  // namespace
 
-std::string DidYouMean(const std::string& word, const std::vector<std::string>& candidates) {
-  const std::string nearest = NearestName(word, candidates);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");
-}
-
 absl::StatusOr<KnobValues> KnobValues::Make(uint64_t seed, const std::vector<Knob>& knobs,
                                             const std::vector<Variant>& variants,
                                             const std::vector<std::string>& assignments) {

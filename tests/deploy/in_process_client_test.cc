@@ -178,7 +178,7 @@ TEST_CASE("errors of the caller and of the service come back") {
   REQUIRE(cuts.size() == 2);
   RowImport import;
   import.directories = {cuts[0].directory, cuts[1].directory};
-  import.tables = {{0, "user"}, {0, "user"}};
+  import.tables = {{0, "user"}, { 0, "user" }};
   CHECK(client->ImportRows(import).value() == std::vector<uint64_t>{0, 0});
   import.directories.push_back("/nowhere");
   CHECK_THAT(std::string(client->ImportRows(import).status().message()),

@@ -353,7 +353,7 @@ TEST_CASE("rows of a cut are taken into another job's tables on any number of se
   for (const ServerCut& cut : source->PrepareCut("c").value()) {
     import.directories.push_back(cut.directory);
   }
-  import.tables = {{0, "user"}};
+  import.tables = {{ 0, "user" }};
   for (const size_t num_servers : {1, 3}) {
     Servers next(num_servers);
     auto client = Client(next.addresses);

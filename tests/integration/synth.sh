@@ -62,7 +62,7 @@ says full 'cannot write .*/none/train.csv'
 cat > "$SCRATCH/job.toml" << TOML
 [job]
 name = "synth"
-output = "out"
+output = "$SCRATCH/out"
 [data]
 files = ["attention_habit/train.csv"]
 [data.valid]

@@ -31,7 +31,7 @@
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "deploy/embedded_servers.h"
-#include "deploy/job_config.h"
+#include "deploy/job_stages.h"
 #include "deploy/trained_job.h"
 #include "tests/benchmarks/npy_file.h"
 #include "worker/job_session.h"

@@ -47,7 +47,9 @@ std::vector<Named> DenseOf(const proto::JobCut& manifest) {
 
 std::vector<Named> DenseOf(const ModelInstance& model) {
   std::vector<Named> named;
-  for (const DenseDecl& decl : model.parameters().decls()) named.push_back({decl.name, decl.shape});
+  for (const DenseDecl& decl : model.parameters().decls()) {
+    named.push_back({decl.name, {decl.shape.begin(), decl.shape.end()}});
+  }
   return named;
 }
 

@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "algorithms/nn/model_options.h"
+#include "algorithms/nn/name_pattern.h"
 #include "base/status_macros.h"
 
 namespace pagoda {
@@ -36,11 +36,6 @@ absl::StatusOr<std::vector<Assignment>> Split(const std::vector<std::string>& as
 }
 
 }  // namespace
-
-std::string DidYouMean(const std::string& word, const std::vector<std::string>& candidates) {
-  const std::string nearest = NearestName(word, candidates);
-  return nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?");
-}
 
 absl::StatusOr<KnobValues> KnobValues::Make(uint64_t seed, const std::vector<Knob>& knobs,
                                             const std::vector<Variant>& variants,

@@ -54,7 +54,4 @@ class KnobValues {
   std::map<std::string, double> values_;
 };
 
-// "; did you mean 'x'?", or "" when nothing is near.
-std::string DidYouMean(const std::string& word, const std::vector<std::string>& candidates);
-
 }  // namespace pagoda

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "algorithms/nn/name_pattern.h"
 #include "algorithms/worlds/attention_habit.h"
 #include "algorithms/worlds/cooccurrence.h"
 #include "algorithms/worlds/long_history.h"

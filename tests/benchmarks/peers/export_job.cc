@@ -249,9 +249,9 @@ absl::StatusOr<Samples> ScoreTest(const std::string& cut, size_t num_features,
   Samples samples(num_features);
   std::vector<float> scores;
   PAGODA_RETURN_IF_ERROR(
-      trained.model->Score(options, [&](const Batch& batch, std::span<const float> of_batch) {
+      trained.model->Score(options, [&](const Batch& batch, const BatchScores* made) {
         samples.Add(batch);
-        scores.insert(scores.end(), of_batch.begin(), of_batch.end());
+        scores.insert(scores.end(), made->scores.begin(), made->scores.end());
         return absl::OkStatus();
       }));
   PAGODA_RETURN_IF_ERROR(Samples::WriteVector(directory + "/test.scores.npy", scores));

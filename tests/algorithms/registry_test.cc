@@ -39,7 +39,7 @@ FeatureSchema SchemaFor(const std::string& model, bool numeric) {
   if (model == "din" || model == "sasrec" || model == "gpsd") {
     schema.features.push_back(HistoryFeature("history", "item", 4));
   }
-  if (model != "msnet") return schema;
+  if (model != "msnet" && model != "lrea") return schema;
   schema.features.push_back(HistoryFeature("past_item", "item", 4));
   schema.features.push_back(HistoryFeature("past_genre", "genres", 4));
   schema.features.push_back(HistoryFeature("past_friend", "user", 4));

@@ -149,7 +149,7 @@ TEST_CASE("the text beside a stage's cuts is a job file of its own") {
   }
 }
 
-TEST_CASE("--set changes what stages have in common, or one of them") {
+TEST_CASE("an assignment (--set) changes what stages have in common, or one of them") {
   const auto jobs =
       Load(kJob, {"train.batch_size=32", "stage.finetune.train.epochs=9", "job.output=/there",
                   "stage.finetune.freeze=[]", "stage.pretrain.features.user=\"id\""});

@@ -350,7 +350,9 @@ TEST_CASE("rows of a cut are taken into another job's tables on any number of se
   REQUIRE(PushOf(*source, 1, ids, std::vector<float>(32, 1.0f)).ok());
   const std::vector<float> rows = PullOf(*source, ids).value();
   RowImport import;
-  for (const ServerCut& cut : source->PrepareCut("c").value()) {
+  const auto cuts = source->PrepareCut("c");
+  REQUIRE(cuts.ok());
+  for (const ServerCut& cut : *cuts) {
     import.directories.push_back(cut.directory);
   }
   import.tables = {{ 0, "user" }};

@@ -66,7 +66,7 @@ TEST_CASE("variants differ, and every one can be made") {
   }
 }
 
-TEST_CASE("--rows sets the size that gives about so many rows of training") {
+TEST_CASE("a wish for rows (--rows) sets the size that gives about so many rows of training") {
   for (const WorldKind& kind : AllWorlds()) {
     const auto knobs = MakeKnobs(kind, 1, SmallKnobs(kind.name), 3000);
     REQUIRE(knobs.ok());

@@ -22,9 +22,12 @@
 #include "base/thread_pool.h"
 #include "kernels/cross_layer.h"
 #include "kernels/dot_interaction.h"
+#include "kernels/dropout.h"
 #include "kernels/embedding_bag.h"
 #include "kernels/fm.h"
 #include "kernels/linear.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rotary_embedding.h"
 #include "kernels/segment_sum.h"
 
 namespace pagoda {
@@ -212,6 +215,50 @@ void CrossV2(benchmark::State& state, bool backward) {
   CountBytes(state, 4 * NumElements(shape) * (backward ? 6 : 4));
 }
 
+// Rows of positions of sequences. Arguments: width, threads.
+void RmsNorm(benchmark::State& state, bool backward) {
+  Bench bench(static_cast<int>(state.range(1)));
+  const int64_t n = BatchSize(), d = state.range(0);
+  const Tensor x = bench.Random({n, d}), gamma = bench.Random({d}), y = bench.Random({n, d});
+  const Tensor inv_rms = bench.Random({n}), dgamma = *bench.ctx().Zeros({d});
+  const Tensor dx = *bench.ctx().Zeros({n, d});
+  bench.Run(state, backward ? dx : y, [&] {
+    return backward ? RmsNormBackward(bench.ctx(), x, gamma, inv_rms, y, dx, dgamma)
+                    : RmsNormForward(bench.ctx(), x, gamma, 1e-5f, y, inv_rms);
+  });
+  CountBytes(state, 4 * n * d * (backward ? 4 : 2));
+}
+
+// Arguments: width, of heads of 32 columns; threads.
+void Rotary(benchmark::State& state, bool backward) {
+  Bench bench(static_cast<int>(state.range(1)));
+  constexpr int64_t kPositions = 50, kWidth = 32;
+  const int64_t n = BatchSize(), d = state.range(0);
+  std::vector<int32_t> positions;
+  for (int64_t i = 0; i < n; ++i) positions.push_back(static_cast<int32_t>(i % kPositions));
+  const std::vector<float> turns = RotaryTurns(kPositions, kWidth, 10000.0);
+  const Tensor table = *bench.ctx().Upload(std::span<const float>(turns), {kPositions, kWidth});
+  const Tensor x = bench.Random({n, d}), y = bench.Random({n, d}), at = bench.Indices(positions);
+  bench.Run(state, y, [&] {
+    return RotaryEmbedding(bench.ctx(), x, at, table, /*inverse=*/backward, 0.0f, y);
+  });
+  CountBytes(state, 8 * n * d);
+}
+
+// The mask is its own gradient. Arguments: width, threads.
+void DropoutOfRows(benchmark::State& state, bool) {
+  Bench bench(static_cast<int>(state.range(1)));
+  const int64_t n = BatchSize(), d = state.range(0);
+  std::vector<int64_t> counters;
+  for (int64_t i = 0; i < n; ++i) counters.push_back((n - i) * 65536 * d);
+  const Tensor firsts = *bench.ctx().Upload(std::span<const int64_t>(counters), {n});
+  const Tensor x = bench.Random({n, d}), y = bench.Random({n, d});
+  bench.Run(state, y, [&] {
+    return DropoutRows(bench.ctx(), x, firsts, {0.2f, RandomKey{1}, 0}, 0.0f, y);
+  });
+  CountBytes(state, 8 * n * d);
+}
+
 // Arguments: in, out, bf16, threads.
 void Linear(benchmark::State& state, bool backward) {
   Bench bench(static_cast<int>(state.range(3)));
@@ -246,6 +293,9 @@ void Register() {
   add("dot_interaction", DotInteraction, {{16, 1}, {16, 2}, {64, 2}});
   add("fm", Fm, {{16, 1}, {16, 2}});
   add("cross_v2", CrossV2, {{429, 1}, {429, 2}});
+  add("rms_norm", RmsNorm, {{64, 1}, {256, 1}, {256, 2}});
+  add("rotary_embedding", Rotary, {{64, 1}, {256, 1}, {256, 2}});
+  add("dropout_rows", DropoutOfRows, {{64, 1}, {256, 1}, {256, 2}});
   add("linear", Linear,
       {{429, 512, 0, 1},
        {429, 512, 0, 2},

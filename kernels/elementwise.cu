@@ -6,6 +6,7 @@
 #include "kernels/chunks.h"
 #include "kernels/gpu_column_sum.h"
 #include "kernels/gpu_map.h"
+#include "kernels/gpu_math.h"
 #include "kernels/gpu_reduce.h"
 #include "kernels/gpu_vector.h"
 
@@ -25,7 +26,7 @@ struct Product {
 
 struct Quotient {
   float alpha;
-  __device__ float operator()(const float (&x)[2]) const { return alpha * x[0] / x[1]; }
+  __device__ float operator()(const float (&x)[2]) const { return alpha * x[0] * Reciprocal(x[1]); }
 };
 struct Exponential {
   __device__ float operator()(const float (&x)[1]) const { return expf(x[0]); }

@@ -16,7 +16,7 @@ absl::Status Add(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& o
 absl::Status Multiply(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
 // out += a * b.
 absl::Status MultiplyAdd(Context& ctx, const Tensor& a, const Tensor& b, const Tensor& out);
-// out = beta * out + alpha * a / b.
+// out = beta * out + alpha * a / b, where |b| is within 2^-126 .. 2^126; a GPU may give NaN beyond.
 absl::Status Divide(Context& ctx, float alpha, const Tensor& a, const Tensor& b, float beta,
                     const Tensor& out);
 // out = e^x, ln x (NaN below 0, -inf at 0), scale * x + shift.

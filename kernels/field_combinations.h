@@ -31,7 +31,8 @@ constexpr float FieldBase(int order, int q, int p) {
 // The combinations of `order` of [0, num_fields), in lexical order, one after another.
 std::vector<int32_t> FieldCombinations(int num_fields, int order);
 
-//   INVALID_ARGUMENT  shapes disagree, combinations are not of 2 to 4 fields, or more than 65,535
+//   INVALID_ARGUMENT  shapes disagree, combinations are not of 2 to 4 fields, or they or the
+//                     fields are more than 65,535
 absl::Status FieldCombinationsForward(Context& ctx, const Tensor& x, const Tensor& combinations,
                                       const Tensor& out);
 // dx = beta * dx + the slope, summed over combinations in their order. With beta == 0, dx is not

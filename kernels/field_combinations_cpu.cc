@@ -107,7 +107,7 @@ ArgumentCheck Check(Context& ctx, const char* op, const Tensor& x, const Tensor&
   const int64_t m = combinations.dim(0), order = combinations.dim(1);
   check
       .That(order >= kLeastFieldOrder && order <= kMostFieldOrder, "combinations must be of 2 to 4")
-      .That(m <= 65535, "combinations are more than 65,535")
+      .That(m <= 65535 && x.dim(1) <= 65535, "combinations or fields are more than 65,535")
       .Has("out", out, {x.dim(0), (order + 1) * m, x.dim(2)});
   return check;
 }

@@ -386,7 +386,8 @@ ModelInfo LreaModelInfo() {
   info.options.push_back({"short_length", int64_t{50}, "events", "Of the short history."});
   info.options.push_back({"search_length", int64_t{50}, "events", "What sim_hard finds at most."});
   info.options.push_back({"attention_dim", int64_t{64}, "columns", "Of queries and keys."});
-  info.options.push_back({"value_dim", int64_t{64}, "columns", "Of values."});
+  info.options.push_back(
+      {"value_dim", int64_t{64}, "columns", "Of values, and of what is attended."});
   info.options.push_back(
       {"din_hidden", std::vector<int64_t>{80, 40}, "units", "Hidden layers of DIN's units."});
   info.options.push_back(

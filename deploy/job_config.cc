@@ -346,6 +346,26 @@ class JobParser {
     return absl::OkStatus();
   }
 
+  // A metric beside the usual must be one that [metrics] asks for.
+  bool Measured(const std::string& metric) const {
+    const EvaluationOptions& evaluation = config_.trainer.evaluation;
+    const size_t at = metric.find_first_of("([@");
+    if (at == std::string::npos) return true;
+    const auto among = [](const auto& known, const auto& wanted) {
+      return std::find(known.begin(), known.end(), wanted) != known.end();
+    };
+    const std::string what = metric.substr(at + 1);
+    if (metric[at] == '@') {
+      std::vector<std::string> ks;
+      for (const int64_t k : evaluation.top_ks) ks.push_back(absl::StrCat(k));
+      return among(ks, what);
+    }
+    if (metric[at] == '[') {
+      return among(config_.trainer.schema.slices, what.substr(0, what.find('=')));
+    }
+    return among(evaluation.pairs, what.substr(0, what.find(')')));
+  }
+
   // What no key can check alone.
   absl::Status CheckTogether() const {
     const TrainerOptions& trainer = config_.trainer;
@@ -358,6 +378,11 @@ class JobParser {
     if (trainer.evaluation.metric == "gauc" && trainer.schema.group.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat(WhereOf("evaluation"), ": the metric gauc needs schema.group"));
+    }
+    if (!Measured(trainer.evaluation.metric)) {
+      return absl::InvalidArgumentError(absl::StrCat(WhereOf("evaluation"), ": the metric '",
+                                                     trainer.evaluation.metric,
+                                                     "' is not among what [metrics] asks for"));
     }
     PAGODA_RETURN_IF_ERROR_CONTEXT(ParsePairs(trainer.evaluation.pairs, trainer.schema).status(),
                                    WhereOf("metrics"));

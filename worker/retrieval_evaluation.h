@@ -9,8 +9,9 @@
 //   queries   the positive rows of EvaluationOptions::data (label > 0.5; all rows when
 //             the schema has no label), joined by user: one query per user, with all of
 //             the user's items relevant. A user is the schema's group field, or without
-//             one the ids of all features that the corpus lacks. The user's features
-//             are those of its first row.
+//             one the ids of all features that the corpus lacks (so histories, which
+//             differ from row to row, need a group). The user's features are those of
+//             its first row.
 //   seen      with exclude_seen, items that were the user's positives in the first
 //             stage's training data are not ranked, nor are those that a feature of
 //             seen_features names in the query's row (a history), unless relevant here,

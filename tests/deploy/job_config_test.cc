@@ -278,3 +278,55 @@ TEST_CASE("a threshold of zero differs from none") {
   CHECK(config.trainer.schema.label_has_threshold);
   CHECK(config.trainer.schema.label_threshold == 0.0);
 }
+
+TEST_CASE("joins, targets and metrics fill schema and evaluation") {
+  const JobConfig config =
+      Good(kJob, {"schema.targets=[\"bought\", \"portal\"]", "join.user.files=[\"/abs/users.csv\"]",
+                  "join.user.key=id", "join.user.memory_mb=3", "join.user.allow_missing=true",
+                  "features.past.kind=id", "features.past.join=user", "features.past.optional=true",
+                  "metrics.pairs=[\"cvr:bought\", \"score:label\"]", "metrics.slices=[\"sex\"]",
+                  "metrics.top_ks=[5, 20]", "evaluation.metric=auc(cvr:bought)",
+                  "evaluation.seen_features=[\"past\"]"});
+  const FeatureSchema& schema = config.trainer.schema;
+  CHECK(schema.targets == std::vector<std::string>{"bought", "portal"});
+  CHECK(schema.TargetIndex("portal") == 1);
+  CHECK(schema.TargetIndex("income") == -1);
+  REQUIRE(schema.joins.size() == 1);
+  CHECK(schema.joins[0].name == "user");
+  CHECK(schema.joins[0].files == std::vector<std::string>{"/abs/users.csv"});
+  CHECK(schema.joins[0].column_name() == "user");
+  CHECK(schema.joins[0].key_name() == "id");
+  CHECK(schema.joins[0].allow_missing);
+  CHECK(schema.joins[0].memory_bytes_max == 3 << 20);
+  CHECK(schema.features.back().join == "user");
+  CHECK(schema.features.back().optional);
+  CHECK(schema.slices == std::vector<std::string>{"sex"});
+  CHECK(config.test->schema.slices == schema.slices);
+  CHECK(config.trainer.evaluation.pairs == std::vector<std::string>{"cvr:bought", "score:label"});
+  CHECK(config.trainer.evaluation.top_ks == std::vector<int64_t>{5, 20});
+  CHECK(config.trainer.evaluation.seen_features == std::vector<std::string>{"past"});
+  CHECK(config.trainer.evaluation.metric == "auc(cvr:bought)");
+}
+
+TEST_CASE("side files stand beside the job file") {
+  std::string text = kJob;
+  text += "\n[join.job]\nfiles = [\"side/*.csv\"]\n";
+  CHECK(Good(text).trainer.schema.joins[0].files == std::vector<std::string>{"/jobs/side/*.csv"});
+}
+
+TEST_CASE("mistakes in joins and metrics are named") {
+  const auto has = [](const std::string& text, const std::string& words) {
+    INFO(text);
+    return text.find(words) != std::string::npos;
+  };
+  CHECK(has(ErrorOf({"features.sex.join=users"}), "names join 'users'; the joins: none"));
+  CHECK(has(ErrorOf({"join.users.key=id"}), "[join.users] needs the key 'files'"));
+  CHECK(has(ErrorOf({"join.files=[\"a\"]"}), "must be a table"));
+  CHECK(has(ErrorOf({"metrics.pairs=[\"cvr\"]"}), "OUTPUT:TARGET"));
+  CHECK(has(ErrorOf({"schema.targets=[\"bought\"]", "metrics.pairs=[\"cvr:bougt\"]"}),
+            "did you mean 'bought'"));
+  CHECK(has(ErrorOf({"evaluation.metric=auk"}), "did you mean 'auc'?"));
+  CHECK(has(ErrorOf({"evaluation.metric=auc(cvr:bought)"}), "not among what [metrics] asks for"));
+  CHECK(has(ErrorOf({"evaluation.metric=recall@7", "metrics.top_ks=[5]"}),
+            "not among what [metrics] asks for"));
+}

@@ -185,6 +185,7 @@ TEST_CASE("items of a history are not ranked, and further K are measured") {
   user.kind = item.kind = history.kind = FeatureKind::kId;
   options.schema = FeatureSchema();
   options.schema.features = {user, item, history};
+  options.schema.group = "user";  // A user's history differs from row to row.
   options.stages[0].epochs = 1;
   options.evaluation.seen_features = {"past"};
   options.evaluation.top_k = 3;

@@ -89,6 +89,7 @@ stands beside each model: `algorithms/*/job.toml`. This page is the output of
 - A single value may stand for a list of one, an integer for a number.
 - Features keep the order of the file. `sex = "categorical"` under `[features]` is short for
   `sex = { kind = "categorical" }`.
+- `[stage.NAME]` sections make it several trainings, one after another: [stages.md](stages.md).
 
 )";
 

@@ -293,6 +293,7 @@ class JobParser {
     const auto is_it = [&](const JobSection& known) { return known.name == section; };
     const auto at = std::find_if(document_.sections.begin(), document_.sections.end(), is_it);
     if (at == document_.sections.end() || !at->inherited) return false;
+    config_.dropped.push_back(section);
     document_.sections.erase(at);
     std::erase_if(document_.entries, [&](const JobEntry& e) { return e.section == section; });
     return true;

@@ -30,6 +30,8 @@ struct JobConfig {
   // The file with the command line's --set applied and paths made absolute: parses
   // to this job from any directory. Kept beside every cut.
   std::string effective_text;
+  // Sections that a stage inherited and that mean nothing for its model.
+  std::vector<std::string> dropped;
   std::string base_output;  // Of the job file: with stages, the folder around theirs.
 };
 

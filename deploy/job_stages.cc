@@ -225,6 +225,27 @@ absl::StatusOr<std::vector<JobStage>> SplitStages(const JobDocument& document) {
   return stages;
 }
 
+namespace {
+
+// A [table.NAME] or [group.NAME] around the stages must mean something for one of them.
+absl::Status CheckDropped(const JobDocument& document, const std::vector<JobConfig>& jobs) {
+  if (jobs.empty()) return absl::OkStatus();
+  for (const std::string& section : jobs[0].dropped) {
+    const bool everywhere = std::all_of(jobs.begin(), jobs.end(), [&](const JobConfig& job) {
+      return std::find(job.dropped.begin(), job.dropped.end(), section) != job.dropped.end();
+    });
+    if (!everywhere) continue;
+    for (const JobSection& known : document.sections) {
+      if (known.name != section) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat(known.where, ": [", section, "] names nothing in the model of any stage"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<JobConfig>> LoadJobs(const std::string& path,
                                                 const std::vector<std::string>& assignments) {
   PAGODA_ASSIGN_OR_RETURN(JobDocument document, ReadJobFile(path));
@@ -241,6 +262,7 @@ absl::StatusOr<std::vector<JobConfig>> LoadJobs(const std::string& path,
     job->base_output = stage.base_output;
     jobs.push_back(*std::move(job));
   }
+  PAGODA_RETURN_IF_ERROR(CheckDropped(document, jobs));
   if (!jobs.empty()) return jobs;
   PAGODA_ASSIGN_OR_RETURN(jobs.emplace_back(), ParseJob(std::move(document)));
   jobs[0].base_output = jobs[0].trainer.output_dir;

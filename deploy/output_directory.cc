@@ -16,16 +16,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Cuts on their way out.
+constexpr const char* kRemovedCuts = "cuts.removed";
+
 bool IsServerDirectory(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   return entry.is_directory() && absl::StartsWith(name, "server-") &&
          fs::is_directory(entry.path() / "store");
 }
 
+// What is of no use without a cut.
+bool IsLeftover(const fs::directory_entry& entry) {
+  return IsServerDirectory(entry) || entry.path().filename() == kRemovedCuts;
+}
+
 // Everything a run writes, and nothing else.
 bool IsOurs(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
-  return IsServerDirectory(entry) || name == "cuts" || name == "logs" || name == "job.toml" ||
+  return IsLeftover(entry) || name == "cuts" || name == "logs" || name == "job.toml" ||
          name == "tensorboard" || name == "epoch" || name == "finished";
 }
 
@@ -42,6 +50,21 @@ absl::Status Remove(const std::string& output_dir, bool (*chosen)(const fs::dire
     }
   }
   return absl::OkStatus();
+}
+
+// Removes an earlier run. Killed at any moment, it leaves a run with all of its cuts or with
+// none: they go first, by one rename.
+absl::Status RemoveRun(const std::string& output_dir) {
+  const fs::path cuts = fs::path(output_dir) / "cuts";
+  const fs::path removed = fs::path(output_dir) / kRemovedCuts;
+  std::error_code error;
+  fs::remove(fs::path(output_dir) / "finished", error);
+  if (!error) fs::remove_all(removed, error);
+  if (!error && fs::exists(cuts, error)) fs::rename(cuts, removed, error);
+  if (error) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot remove ", cuts.string()));
+  }
+  return Remove(output_dir, IsOurs);
 }
 
 absl::StatusOr<std::string> CutToResume(const JobConfig& config, const StartArguments& start) {
@@ -79,7 +102,7 @@ absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartAr
   if (start.resume) {
     // Everything stays; the servers rewind.
   } else if (start.overwrite) {
-    PAGODA_RETURN_IF_ERROR(Remove(output, IsOurs));
+    PAGODA_RETURN_IF_ERROR(RemoveRun(output));
   } else if (const auto newest = NewestJobCut(output); newest.ok()) {
     return absl::FailedPreconditionError(
         absl::StrCat(output, " holds an earlier run (", newest->name,
@@ -87,7 +110,7 @@ absl::StatusOr<std::string> PrepareOutput(const JobConfig& config, const StartAr
                      "place with --set job.output=DIR"));
   } else {
     // A run that ended before its first cut left rows and no dense parameters.
-    PAGODA_RETURN_IF_ERROR(Remove(output, IsServerDirectory));
+    PAGODA_RETURN_IF_ERROR(Remove(output, IsLeftover));
   }
   PAGODA_RETURN_IF_ERROR(
       ReplaceFileDurably(absl::StrCat(output, "/job.toml"), config.effective_text));

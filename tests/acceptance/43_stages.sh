@@ -50,23 +50,27 @@ awk -v r="$ratio" 'BEGIN {exit !(r <= 1e-4)}' || not_met "two workers differ by 
 run four train --servers 4
 [ "$(hash_of "$(last_cut four finetune)")" = "$(hash_of "$ended")" ] || not_met "four servers differ from one"
 
-# kill -9, at moments spread over the hand-over; each table's rows are followed by a pause.
+# kill -9: after some time, or once the log says that a table's rows are in; each table's
+# rows are followed by a pause.
 killed=0 half=0
-for delay in 0.05 0.2 0.4 0.6 0.8 1.0 1.3; do
-  out="$SCRATCH/kill-$delay"
+for moment in 0.05 0.3 0.8 1.5 "took [0-9]+ rows of table 'movieId'" "took [0-9]+ rows of table 'genres'" "weights of stage"; do
+  log="$SCRATCH/killed.log"
   "$PAGODA" train "$job" --set job.output="$SCRATCH/one" --stage finetune --overwrite --servers 2 \
-    --pause-in-hand-over 0.4 > "$out.log" 2>&1 &
+    --pause-in-hand-over 0.5 > "$log" 2>&1 &
   pid=$!
-  sleep "$delay"
+  case "$moment" in
+    [0-9]*) sleep "$moment" ;;
+    *) for _ in $(seq 1200); do grep -qE "$moment" "$log" && break; sleep 0.05; done ;;
+  esac
   kill -9 $pid 2> /dev/null || true
   wait $pid 2> /dev/null || true
   if ! ls "$SCRATCH"/one/finetune/cuts/*/manifest > /dev/null 2>&1; then
     killed=$((killed + 1))
-    grep -q "rows of table" "$out.log" && half=$((half + 1))
+    if grep -q "rows of table" "$log"; then half=$((half + 1)); fi
   fi
   run one train --resume --servers 2
   [ "$(hash_of "$(last_cut one finetune)")" = "$(hash_of "$(last_cut four finetune)")" ] \
-    || not_met "killed after $delay s, the resumed hand-over differs"
+    || not_met "killed at '$moment', the resumed hand-over differs"
 done
 [ "$half" -ge 1 ] || not_met "no kill fell into the middle of a hand-over"
 echo "$((frozen - 1)) frozen rows and dense parameters identical, 0 pushes; two workers differ by at most $ratio; $killed kills before the first cut ($half with half the rows) made good"

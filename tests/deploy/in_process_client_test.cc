@@ -174,7 +174,15 @@ TEST_CASE("errors of the caller and of the service come back") {
   CHECK(client->GetKey("k", absl::Seconds(1)).value() == "v");
   CHECK(client->GetKey("other", absl::Milliseconds(10)).status().code() ==
         absl::StatusCode::kDeadlineExceeded);
-  CHECK(client->PrepareCut("c").value().size() == 2);
+  const std::vector<ServerCut> cuts = client->PrepareCut("c").value();
+  REQUIRE(cuts.size() == 2);
+  RowImport import;
+  import.directories = {cuts[0].directory, cuts[1].directory};
+  import.tables = {{0, "user"}, { 0, "user" }};
+  CHECK(client->ImportRows(import).value() == std::vector<uint64_t>{0, 0});
+  import.directories.push_back("/nowhere");
+  CHECK_THAT(std::string(client->ImportRows(import).status().message()),
+             Catch::Contains("embedded server 0") && Catch::Contains("/nowhere"));
   CHECK(client->RestoreCut({"c", 1, "", {}}).ok());
   CHECK(client->DropCut("c").ok());
   CHECK(client->TableStats().value().size() == 2);

@@ -85,6 +85,29 @@ TEST_CASE("overwrite removes what a run wrote, and nothing else") {
   CHECK(fs::exists(output + "/thesis.txt"));
 }
 
+TEST_CASE("an overwrite that was killed leaves all cuts or none, and the next start tidies up") {
+  ScratchDirectory scratch;
+  const std::string output = scratch.path();
+  MakeServer(output, 0);
+  // Killed after the cuts were put aside, and with some of them gone.
+  fs::create_directories(output + "/cuts.removed/step-000000010");
+  const bool overwrite = GENERATE(false, true);
+  StartArguments start;
+  start.overwrite = overwrite;
+  REQUIRE(PrepareOutput(JobIn(output), start).ok());
+  CHECK_FALSE(fs::exists(output + "/cuts.removed"));
+  CHECK_FALSE(fs::exists(ServerDirectory(output, 0)));
+  if (!overwrite) return;
+  // With cuts and older ones put aside.
+  MakeCut(output, 10, 1);
+  fs::create_directories(output + "/cuts.removed/step-000000005");
+  scratch.Write("finished", "cut step-000000010\n");
+  REQUIRE(PrepareOutput(JobIn(output), start).ok());
+  for (const char* name : {"/cuts", "/cuts.removed", "/finished"}) {
+    CHECK_FALSE(fs::exists(output + name));
+  }
+}
+
 TEST_CASE("rows without any cut are removed by a fresh start: nothing can resume them") {
   ScratchDirectory scratch;
   const std::string output = scratch.path();

@@ -342,6 +342,37 @@ TEST_CASE("cuts are taken, restored and dropped on every server") {
   CHECK_THAT(std::string(gone.message()), Catch::Contains("server 127.0.0.1:"));
 }
 
+TEST_CASE("rows of a cut are taken into another job's tables on any number of servers") {
+  const std::vector<FeatureId> ids = {1, 2, 3, 4, 5, 6, 7, 8};
+  Servers two(2);
+  auto source = Client(two.addresses);
+  REQUIRE(source->Open(Session()).ok());
+  REQUIRE(PushOf(*source, 1, ids, std::vector<float>(32, 1.0f)).ok());
+  const std::vector<float> rows = PullOf(*source, ids).value();
+  RowImport import;
+  for (const ServerCut& cut : source->PrepareCut("c").value()) {
+    import.directories.push_back(cut.directory);
+  }
+  import.tables = {{ 0, "user" }};
+  for (const size_t num_servers : {1, 3}) {
+    Servers next(num_servers);
+    auto client = Client(next.addresses);
+    REQUIRE(client->Open(Session()).ok());
+    const auto taken = client->ImportRows(import);
+    INFO(taken.status());
+    REQUIRE(taken.ok());
+    CHECK(*taken == std::vector<uint64_t>{8});
+    CHECK(PullOf(*client, ids).value() == rows);
+    RowImport wrong = import;
+    wrong.tables = {{0, "item"}};
+    const absl::Status refused = client->ImportRows(wrong).status();
+    CHECK_THAT(std::string(refused.message()), Catch::Contains("rows of 3 weights"));
+    wrong.directories = {"/nowhere"};
+    CHECK(absl::IsNotFound(client->ImportRows(wrong).status()));
+    CHECK(PullOf(*client, ids).value() == rows);
+  }
+}
+
 TEST_CASE("a session that reads stores nothing and may not push") {
   Servers servers(1);
   auto trainer = Client(servers.addresses);

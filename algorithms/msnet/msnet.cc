@@ -101,7 +101,7 @@ class MsNet : public Model {
     const nn::AttentionResult deep =
         Attend(input, deep_attention_, candidate, deep_events, streams.deep);
     std::vector<Var> parts = HeadInputs(input, streams, candidate);
-    parts.push_back(deep.output);
+    AddInterest(input, deep_match_, candidate, deep.output, &parts);
     Var mass, limited_events;
     if (arm_ == Arm::kDin) {
       mass = LimitedMass(input, deep.weights, streams, streams.deep);
@@ -109,7 +109,7 @@ class MsNet : public Model {
       limited_events = LimitedEvents(input, events, streams);
       const nn::AttentionResult limited =
           Attend(input, limited_attention_, candidate, limited_events, streams.limited);
-      parts.push_back(limited.output);
+      AddInterest(input, limited_match_, candidate, limited.output, &parts);
       mass = LimitedMass(input, limited.weights, streams, streams.limited);
     }
     const Var hidden = deep_.Apply(input, nn::Concat(parts));
@@ -219,13 +219,23 @@ class MsNet : public Model {
         .output_dim = width,
         .heads = options_.Get<int64_t>("attention_heads")};
     const int64_t num_attentions = arm_ == Arm::kDin ? 1 : 2;
-    const int64_t head = num_dense_ + dim_ * num_profile_ + candidate + 1 + num_attentions * width;
+    products_ = options_.Get<bool>("products");
+    const int64_t interest = products_ ? 2 * width : width;
+    const int64_t head =
+        num_dense_ + dim_ * num_profile_ + candidate + 1 + num_attentions * interest;
     deep_ = nn::Mlp::Declare(declaration, "deep", head, mlp);
     out_ = nn::LinearLayer::Declare(declaration, "out", {deep_.output_dim(), 1});
+    const auto match = [&](const std::string& name) {
+      return products_ ? nn::LinearLayer::Declare(declaration, name, {candidate, width},
+                                                  /*bias=*/false)
+                       : nn::LinearLayer();
+    };
     deep_attention_ = nn::MultiHeadAttention::Declare(declaration, "attention", attention);
+    deep_match_ = match("match");
     if (arm_ == Arm::kDin) return absl::OkStatus();
     limited_attention_ =
         nn::MultiHeadAttention::Declare(declaration, "limited_attention", attention);
+    limited_match_ = match("limited_match");
     if (arm_ == Arm::kSplit) return absl::OkStatus();
     const int64_t hidden = options_.Get<int64_t>("meta_hidden"), sides = dim_ * num_sides_;
     meta_scale_ = MetaNetwork::Declare(declaration, "meta_scale", {sides, hidden, dim_});
@@ -271,6 +281,13 @@ class MsNet : public Model {
     const nn::SequenceLayout layout(input.tape(), stream.offsets, input.host().batch.first_sample);
     return attention.Target(
         input, {.queries = candidate, .keys = events, .values = events, .bias = Var()}, layout);
+  }
+
+  // An attention's result z, and with `products` also z (x) W q.
+  void AddInterest(ForwardInput& input, const nn::LinearLayer& match, const Var& candidate,
+                   const Var& interest, std::vector<Var>* parts) const {
+    parts->push_back(interest);
+    if (products_) parts->push_back(nn::Multiply(interest, match.Apply(input, candidate)));
   }
 
   // Of each sample the attention `weights` [batch, heads, 1, length] of the stream's limited
@@ -398,6 +415,8 @@ class MsNet : public Model {
   LookupHandle candidate_rows_, profile_rows_;
   nn::ParallelHistory history_;
   nn::MultiHeadAttention deep_attention_, limited_attention_;
+  nn::LinearLayer deep_match_, limited_match_;
+  bool products_ = true;
   MetaNetwork meta_scale_, meta_shift_;
   nn::LinearLayer aux_user_;
   nn::Mlp deep_;
@@ -437,6 +456,7 @@ ModelInfo MsNetModelInfo() {
   add("events", int64_t{50}, "events", "Last events of each stream; din has twice as many of all.");
   add("attention_dim", int64_t{32}, "units", "Width of each attention.");
   add("attention_heads", int64_t{2}, "", "Heads of each attention; they divide its width.");
+  add("products", true, "", "Also feed the head each attention times a projected candidate.");
   add("meta_hidden", int64_t{64}, "units", "Hidden layer of each meta network.");
   add("gamma", 0.05, "", "Weight of the auxiliary loss.");
   add("aux_events", int64_t{4}, "events", "Limited events of a sample in the auxiliary loss.");

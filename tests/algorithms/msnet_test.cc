@@ -108,6 +108,15 @@ class Formula {
     return stream;
   }
 
+  // [x; z; z (x) W q], or without the product where the model has no W.
+  Vector AddInterest(const Vector& x, const std::string& match, const Vector& candidate,
+                     const Vector& z) const {
+    if (o_.values.count(match + ".weight") == 0) return Join(x, z);
+    Vector product = o_.Linear(match, candidate);
+    for (size_t c = 0; c < z.size(); ++c) product[c] *= z[c];
+    return Join(Join(x, z), product);
+  }
+
   // The logit, and the share of attention on limited events.
   double Logit(size_t i, double* mass = nullptr) const {
     Vector x = Join(o_.Dense(i), Join(o_.Row(i, "user"), o_.Row(i, "friends")));
@@ -117,14 +126,17 @@ class Formula {
     if (arm_ == "din") {
       std::vector<bool> limited;
       const std::vector<Vector> events = Stream(i, -1, 6, &limited);
-      x = Join(x, MultiHead(o_, "attention", candidate, events, 2, &weights));
+      x = AddInterest(x, "match", candidate,
+                      MultiHead(o_, "attention", candidate, events, 2, &weights));
       for (size_t j = 0; mass != nullptr && j < limited.size(); ++j) {
         if (limited[j]) *mass += (weights[0][j] + weights[1][j]) / 2.0;
       }
     } else {
-      x = Join(x, MultiHead(o_, "attention", candidate, Stream(i, 0, 3), 2));
+      x = AddInterest(x, "match", candidate,
+                      MultiHead(o_, "attention", candidate, Stream(i, 0, 3), 2));
       const std::vector<Vector> limited = Stream(i, 1, 3);
-      x = Join(x, MultiHead(o_, "limited_attention", candidate, limited, 2, &weights));
+      x = AddInterest(x, "limited_match", candidate,
+                      MultiHead(o_, "limited_attention", candidate, limited, 2, &weights));
       if (mass != nullptr) *mass = limited.empty() ? 0.0 : 1.0;
     }
     return o_.Linear("out", o_.Mlp("deep", 1, x))[0];
@@ -200,7 +212,9 @@ TEST_CASE("msnet: losses, attention on limited items and every gradient follow t
     for (const int64_t size : {5, 1, 0}) {
       CAPTURE(arm, size);
       const FeatureSchema schema = MsNetSchema(size == 5);
-      const ModelHarness harness("msnet", MsNetOptions(arm), schema);
+      Options options = MsNetOptions(arm);
+      options["products"] = arm != "split";
+      const ModelHarness harness("msnet", options, schema);
       const Batch batch = SmallBatch(schema, size, 6);
       TestDevice device;
       const Oracle fixed(harness, device, batch);

@@ -35,6 +35,13 @@ absl::StatusOr<std::vector<Assignment>> Split(const std::vector<std::string>& as
   return split;
 }
 
+absl::Status UnknownKnob(const std::vector<Knob>& knobs, const std::string& name) {
+  std::vector<std::string> names = NamesOf(knobs);
+  names.push_back("variant");
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown knob '", name, "'", DidYouMean(name, names)));
+}
+
 }  // namespace
 
 absl::StatusOr<KnobValues> KnobValues::Make(uint64_t seed, const std::vector<Knob>& knobs,
@@ -62,6 +69,7 @@ absl::StatusOr<KnobValues> KnobValues::Make(uint64_t seed, const std::vector<Kno
   }
   for (const Assignment& assignment : split) {
     if (assignment.name == "variant") continue;
+    if (made.values_.count(assignment.name) == 0) return UnknownKnob(knobs, assignment.name);
     double value = 0.0;
     if (!absl::SimpleAtod(assignment.value, &value) || !std::isfinite(value)) {
       return absl::InvalidArgumentError(
@@ -93,10 +101,7 @@ absl::Status KnobValues::Set(const std::vector<Knob>& knobs, const std::string& 
     values_[name] = value;
     return absl::OkStatus();
   }
-  std::vector<std::string> names = NamesOf(knobs);
-  names.push_back("variant");
-  return absl::InvalidArgumentError(
-      absl::StrCat("unknown knob '", name, "'", DidYouMean(name, names)));
+  return UnknownKnob(knobs, name);
 }
 
 }  // namespace pagoda

@@ -11,6 +11,9 @@ namespace {
 // Scores of events against seeds have this spread at first: enough for clusters that differ, and
 // little enough that none is without a gradient.
 constexpr double kSeedSpread = 3.0;
+// Added to a sum of squares that may be zero. Far below any that matters: weights of 1e-6 over
+// one event.
+constexpr float kNoMass = 1e-12f;
 
 }  // namespace
 
@@ -150,7 +153,9 @@ LowRankAttention::Result LowRankAttention::Apply(ForwardInput& input, const Var&
   Result result;
   result.linear = attended(alpha);
   result.rectified = attended(positive);
-  result.negativity = nn::Multiply(total(nn::Square(negative)), scale);
+  const Var below = total(nn::Square(negative));
+  result.negativity = nn::Multiply(below, scale);
+  result.negative_share = nn::Divide(below, nn::Affine(total(nn::Square(alpha)), 1.0f, kNoMass));
   result.negative_mass = total(negative);
   result.mass = total(nn::Add(positive, negative));
   return result;

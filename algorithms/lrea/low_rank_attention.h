@@ -50,11 +50,13 @@ class LowRankAttention {
                                   const LowRankOptions& options);
 
   struct Result {
-    Var linear;         // o of (3.5) as it is served, [candidates, value_width]
-    Var rectified;      // with max(0, alpha)
-    Var negativity;     // (3.6), [candidates]
-    Var negative_mass;  // sum of -alpha where alpha < 0, [candidates]
-    Var mass;           // sum of |alpha|, [candidates]
+    Var linear;          // o of (3.5) as it is served, [candidates, value_width]
+    Var rectified;       // with max(0, alpha)
+    Var negativity;      // (3.6), [candidates]
+    Var negative_share;  // sum of max(0, -alpha)^2 over sum of alpha^2, [candidates]: (3.6)
+                         // for alpha of length 1
+    Var negative_mass;   // sum of -alpha where alpha < 0, [candidates]
+    Var mass;            // sum of |alpha|, [candidates]
   };
   // candidates [n, candidate_dim]. Without events all of it is zero.
   Result Apply(ForwardInput& input, const Var& candidates, const EventRows& events) const;

@@ -191,6 +191,12 @@ class Lrea : public Model {
     }
     short_length_ = options_.Get<int64_t>("short_length");
     relu_train_ = options_.Get<bool>("relu_train");
+    const std::string& form = options_.Get<std::string>("non_negativity");
+    if (form != "share" && form != "size") {
+      return BadOption("non_negativity",
+                       absl::StrCat("is '", form, "'; it must be 'share' or 'size'"));
+    }
+    by_share_ = form == "share";
     lambda_ = options_.Get<double>("lambda");
     if (lambda_ >= 0.0 && std::isfinite(lambda_)) return absl::OkStatus();
     return BadOption("lambda", absl::StrCat("is ", lambda_, "; it must be at least 0"));
@@ -333,8 +339,8 @@ class Lrea : public Model {
     const Var weights = input.Weights();
     LossTerm loss;
     loss.name = "non_negativity";
-    loss.sum = nn::Sum(weights.valid() ? nn::Multiply(attention.negativity, weights)
-                                       : attention.negativity);
+    const Var& below = by_share_ ? attention.negative_share : attention.negativity;
+    loss.sum = nn::Sum(weights.valid() ? nn::Multiply(below, weights) : below);
     loss.count = nn::WeightSum(input.host().batch);
     loss.weight = static_cast<float>(lambda_);
     output.losses.push_back(loss);
@@ -349,7 +355,7 @@ class Lrea : public Model {
   ModelOptions options_;
   Arm arm_ = Arm::kLrea;
   double l2_ = 0.0, lambda_ = 0.0;
-  bool relu_train_ = true;
+  bool relu_train_ = true, by_share_ = true;
   int64_t short_length_ = 0;
   std::vector<int> candidate_, profile_;
   Events long_, short_;
@@ -393,7 +399,10 @@ ModelInfo LreaModelInfo() {
   info.options.push_back(
       {"recency", true, "", "Events carry a learned vector of their age, in powers of two."});
   info.options.push_back({"relu_train", true, "", "Training takes max(0, weight) of an event."});
-  info.options.push_back({"lambda", 0.1, "", "Weight of the loss on negative attention weights."});
+  info.options.push_back({"non_negativity", std::string("share"), "",
+                          "Loss on negative weights: share, of their squares in all squares; size, "
+                          "the mean square, which smaller weights meet as well."});
+  info.options.push_back({"lambda", 1.0, "", "Weight of the loss on negative attention weights."});
   info.create = [](const ModelOptions& options) { return std::make_unique<Lrea>(options); };
   return info;
 }

@@ -133,6 +133,8 @@ Vector Din(const Oracle& o, const std::string& name, const Vector& q, std::vecto
 struct Attention {
   Vector linear, rectified;
   double negativity = 0.0, negative_mass = 0.0, mass = 0.0;
+  double below = 0.0, squares = 0.0;
+  double NegativeShare() const { return squares > 0.0 ? below / squares : 0.0; }
 };
 
 // (3.1) to (3.6), rank 3, width 3, two values.
@@ -175,6 +177,8 @@ Attention LowRank(const Oracle& o, const Vector& candidate, std::vector<Vector> 
     result.linear = AddScaled(result.linear, values[j], alpha * scale);
     result.rectified = AddScaled(result.rectified, values[j], std::max(alpha, 0.0) * scale);
     result.negativity += scale * std::pow(std::max(-alpha, 0.0), 2);
+    result.below += std::pow(std::max(-alpha, 0.0), 2);
+    result.squares += alpha * alpha;
     result.negative_mass += std::max(-alpha, 0.0);
     result.mass += std::fabs(alpha);
   }
@@ -183,12 +187,13 @@ Attention LowRank(const Oracle& o, const Vector& candidate, std::vector<Vector> 
 
 struct Setting {
   std::string attention = "lrea";
-  bool adaptive = false, rectified = true, own_short = true, recency = true;
+  bool adaptive = false, rectified = true, own_short = true, recency = true, by_share = true;
   size_t length = 9;
   Options Make() const {
     return With({{"attention", attention},
                  {"projection", std::string(adaptive ? "adaptive" : "fixed")},
                  {"relu_train", rectified},
+                 {"non_negativity", std::string(by_share ? "share" : "size")},
                  {"recency", recency},
                  {"length", static_cast<int64_t>(length)},
                  {"short_sequence", own_short ? Names{"short_items", "short_topics"} : Names{}}});
@@ -232,7 +237,7 @@ double Loss(const Oracle& o, const Setting& s) {
     const Vector t = Join(o.Row(i, "item"), o.Row(i, "topic"));
     const Attention a = LowRank(o, t, EventsOf(o, i, "", s.recency), s.length, s.adaptive);
     count += double{o.batch().weights[i]};
-    negativity += double{o.batch().weights[i]} * a.negativity;
+    negativity += double{o.batch().weights[i]} * (s.by_share ? a.NegativeShare() : a.negativity);
   }
   return count > 0.0 ? loss + 0.3 * negativity / count : loss;
 }
@@ -275,6 +280,7 @@ TEST_CASE("lrea: prediction, loss and every gradient follow the formula, by rece
     }
   }
   Check({.adaptive = false, .length = 5}, true);
+  Check({.adaptive = false, .by_share = false}, false);
 }
 
 TEST_CASE("lrea: prediction, loss and every gradient follow the formula, by content") {
@@ -378,6 +384,7 @@ TEST_CASE("lrea refuses options and histories that do not fit, by name") {
   refused("projection", std::string("fix"), "'fix'");
   refused("rank", int64_t{0}, "'rank' is 0");
   refused("rank", int64_t{10}, "'rank' is 10, above 'length' 9");
+  refused("non_negativity", std::string("sum"), "must be 'share' or 'size'");
   refused("lambda", -1.0, "'lambda' is -1");
   const ModelHarness harness("lrea", kOptions, ShopSchema(false));
   Batch batch = SmallBatch(harness.schema(), 3, 3);

@@ -44,6 +44,7 @@ struct ClaimPrediction {
   std::string name, where;
   std::string input = "test.csv";
   std::string cut = "best";  // "best" | "last"
+  bool labels = false;
   std::vector<std::string> set;
 };
 

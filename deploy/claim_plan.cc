@@ -159,6 +159,7 @@ class Planner {
       if (!used) continue;
       run.predictions.push_back(&prediction);
       key.insert(key.end(), {"prediction", prediction.name, prediction.input, prediction.cut});
+      if (prediction.labels) key.push_back("--labels");
       key.insert(key.end(), prediction.set.begin(), prediction.set.end());
     }
     for (const std::string& cut : claim_.CutsOf(arm)) {
@@ -247,6 +248,7 @@ std::vector<std::string> PredictWords(const Claim& claim, const ClaimRunOptions&
                                         absl::StrCat(world.directory, "/", prediction.input),
                                         "--output",
                                         run.Scores(prediction)};
+  if (prediction.labels) arguments.push_back("--labels");
   for (const std::string& assignment : prediction.set) {
     AddSet(Expand(claim, world, {}, assignment), &arguments);
   }

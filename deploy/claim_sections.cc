@@ -64,6 +64,7 @@ JobKeys KeysOfPrediction(const std::string& section, ClaimPrediction& prediction
   JobKeys keys(section, "A file to score.");
   keys.Add("input", &prediction.input, "", "File of the world.");
   keys.Add("cut", &prediction.cut, "", "Which cut.").OneOf({"best", "last"});
+  keys.Add("labels", &prediction.labels, "", "The file's labels and targets are read.");
   keys.Add("set", &prediction.set, "", "Overrides of the job while predicting.");
   return keys;
 }

@@ -182,7 +182,8 @@ void DefineReading(CLI::App& root, Arguments& all, Command& command) {
                    "CSV file to write: one row per input row, in order")
       ->required();
   predict->add_flag("--labels", all.predict.labels,
-                    "Also writes label, and weight and group where the job has them");
+                    "Also reads targets, for outputs that depend on them, and writes label, and "
+                    "weight and group where the job has them");
   AddSet(predict, &all.predict.assignments);
   predict->callback([&] { command = [&all] { return RunPredict(all.predict); }; });
 }

@@ -113,6 +113,7 @@ absl::StatusOr<int> RunPredict(const PredictArguments& arguments) {
   options.schema.slices.clear();
   options.batch_size = trained.model->evaluation_batch_size();
   options.needs_labels = arguments.labels;
+  options.shows_targets = arguments.labels;
   Columns columns;
   columns.label = arguments.labels;
   columns.weight = arguments.labels && !input.schema.weight.empty();

@@ -161,6 +161,7 @@ absl::Status ScoreData(const EvaluationContext& context, const ScoreOptions& opt
   scoring.reader.needs_labels = options.needs_labels;
   scoring.rank = context.allreduce->rank();
   scoring.num_workers = context.allreduce->num_workers();
+  scoring.shows_targets = options.shows_targets;
   return RunScoring(context, scoring, [&](const Batch& batch, ModelStep* step) -> absl::Status {
     if (step == nullptr) return sink(batch, nullptr);
     BatchScores made;

@@ -39,6 +39,9 @@ struct ScoreOptions {
   FeatureSchema schema;  // The model's; the label's meaning may differ between sets.
   int64_t batch_size = 4096;
   bool needs_labels = true;
+  // The model sees the targets: what it says of a logged sample beside its score, such as the
+  // weight of its loss, may depend on them. A score must not.
+  bool shows_targets = false;
 };
 
 // What a model made of a batch.

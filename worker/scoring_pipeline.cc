@@ -20,14 +20,15 @@ std::vector<int64_t> TableDims(const ModelInstance& model) {
   return dims;
 }
 
-// Forward without training on a pulled batch; the labels step aside meanwhile, so
-// that no loss is computed.
-absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled,
+// Forward without training on a pulled batch; the labels, and the targets unless they are to
+// be seen, step aside meanwhile, so that no loss is computed.
+absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled, bool shows_targets,
                         const ScoringVisitor& visit) {
   ModelInstance& model = *context.model;
   PreparedBatch& prepared = pulled.data->prepared;
   std::vector<float> labels = std::exchange(prepared.batch.labels, {});
-  std::vector<float> targets = std::exchange(prepared.batch.targets, {});
+  std::vector<float> targets;
+  if (!shows_targets) targets = std::exchange(prepared.batch.targets, {});
   StepInput input;
   input.batch = &prepared;
   for (const std::vector<float>& rows : pulled.rows) input.rows.push_back(rows.data());
@@ -35,7 +36,7 @@ absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled,
                                  model.parameters(), input);
   PAGODA_RETURN_IF_ERROR(step.status());
   prepared.batch.labels = std::move(labels);
-  prepared.batch.targets = std::move(targets);
+  if (!shows_targets) prepared.batch.targets = std::move(targets);
   return visit(prepared.batch, step->get());
 }
 
@@ -75,7 +76,7 @@ absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& 
       continue;
     }
     PAGODA_RETURN_IF_ERROR(puller.Wait(*front));
-    PAGODA_RETURN_IF_ERROR(ScoreBatch(context, *front, visit));
+    PAGODA_RETURN_IF_ERROR(ScoreBatch(context, *front, options.shows_targets, visit));
     puller.Recycle(*front);
   }
 }
@@ -89,7 +90,7 @@ absl::Status ScoreOneBatch(const EvaluationContext& context, const FeatureSchema
   RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
   const std::shared_ptr<PulledBatch> pulled = puller.Start(std::move(data), 0);
   PAGODA_RETURN_IF_ERROR(puller.Wait(*pulled));
-  return ScoreBatch(context, *pulled, visit);
+  return ScoreBatch(context, *pulled, false, visit);
 }
 
 }  // namespace pagoda

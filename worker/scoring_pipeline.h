@@ -17,6 +17,7 @@ struct ScoringOptions {
   ReaderOptions reader;  // rank, num_workers, epochs and shuffling are set here.
   int rank = 0;          // This worker scores batch i when i % num_workers == rank.
   int num_workers = 1;
+  bool shows_targets = false;  // Target columns are kept from the model unless this is set.
 };
 
 // Called for each batch in order, with `step` null when another worker scores it.

@@ -133,11 +133,12 @@ TEST_CASE("commands name the files of the world that are there") {
   }));
   ClaimPrediction prediction = claim->predictions[0];
   prediction.cut = "last";
+  prediction.labels = true;
   prediction.set = {"model.serve=true"};
   const std::vector<std::string> predict =
       PredictWords(*claim, options, plan->worlds[0], plan->runs[0], prediction, {"/b", "/l"});
   CHECK(predict == std::vector<std::string>{options.executable, "predict", "--cut", "/l", "--input",
                                             scratch.File("planted-11/test.csv"), "--output",
-                                            plan->runs[0].directory + "/test.csv", "--set",
-                                            "model.serve=true"});
+                                            plan->runs[0].directory + "/test.csv", "--labels",
+                                            "--set", "model.serve=true"});
 }

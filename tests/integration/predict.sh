@@ -51,4 +51,19 @@ says table '^weights( [-0-9.e]+){4}$'
 run unknown 1 "$PAGODA" table get "$cut" relationship --text Nobody
 sums > "$SCRATCH/after"
 cmp "$SCRATCH/before" "$SCRATCH/after" || { diff "$SCRATCH/before" "$SCRATCH/after"; fail "reading changed files"; }
+
+# With --labels a model's further outputs may look at the targets, here the weight of a logged
+# sample's loss: 0 outside of the portal, more than 1 for some within; the score is the same.
+usd="$ROOT/algorithms/usd/job.toml"
+log="$ROOT/tests/data/attention_habit/train.csv.gz"
+run usd 0 "$PAGODA" train "$usd" --set job.output="$SCRATCH/usd" --set train.steps_max=30
+cut="$(sed -n 's/^best cut: //p' "$SCRATCH/usd.log")"
+run weighed 0 "$PAGODA" predict --cut "$cut" --input "$log" --labels --output "$SCRATCH/w.csv"
+run scored 0 "$PAGODA" predict --cut "$cut" --input "$log" --output "$SCRATCH/s.csv"
+cmp <(cut -d, -f1 "$SCRATCH/w.csv") <(cut -d, -f1 "$SCRATCH/s.csv") || fail "a score looks at targets"
+column() { head -n 1 "$1" | tr , '\n' | grep -nx "$2" | cut -d: -f1; }
+weight="$(column "$SCRATCH/w.csv" ctr_weight)" portal="$(column <(zcat "$log" || true) portal)"
+paste -d ' ' <(cut -d, -f"$weight" "$SCRATCH/w.csv") <(zcat "$log" | cut -d, -f"$portal") | tail -n +2 \
+  | awk '$2 == 0 && $1 != 0 {wrong++} $2 == 1 && $1 < 1 {wrong++} $1 > 1.01 {heavy++}
+         END {exit !(NR > 100 && wrong == 0 && heavy > 10)}' || fail "weights of logged samples"
 echo "predictions: one per row, in order, and nothing changed"

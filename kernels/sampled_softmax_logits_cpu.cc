@@ -5,6 +5,7 @@
 #include "kernels/chunks.h"
 #include "kernels/dispatch.h"
 #include "kernels/sampled_softmax_logits_gpu.h"
+#include "kernels/vector_math.h"
 
 namespace pagoda {
 namespace {
@@ -32,6 +33,77 @@ Sizes CheckIds(ArgumentCheck& check, const SampledCandidateIds& ids, float tempe
   return sizes;
 }
 
+struct Operands {
+  Sizes sizes;
+  const int64_t* own = nullptr;         // [n]
+  const int64_t* candidates = nullptr;  // [m] or [n, m], as Sizes::stride says
+  float scale = 1.0f;                   // 1 / temperature
+  // Forward.
+  const float* positives = nullptr;
+  const float* negatives = nullptr;
+  const float* own_log_q = nullptr;  // Null: no log_q.
+  const float* log_q = nullptr;
+  float* out = nullptr;
+  // Backward.
+  const float* dout = nullptr;
+  float beta = 0.0f;
+  float* dpositives = nullptr;  // Null: not wanted.
+  float* dnegatives = nullptr;
+};
+
+template <int kLanes>
+PAGODA_INLINE void LogitRows(const Operands& o, int64_t begin, int64_t end) {
+  const int64_t m = o.sizes.m;
+  const float scale = o.scale;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t own = o.own[i];
+    const int64_t* candidates = o.candidates + i * o.sizes.stride;
+    const float* in = o.negatives + i * m;
+    float* out = o.out + i * (m + 1);
+    *out++ = o.positives[i] * scale - (o.own_log_q == nullptr ? 0.0f : o.own_log_q[i]);
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < m; ++j) out[j] = (candidates[j] == own ? kHitScore : in[j]) * scale;
+    if (o.own_log_q == nullptr) continue;
+    const float* log_q = o.log_q + i * o.sizes.stride;
+    PAGODA_IVDEP
+    for (int64_t j = 0; j < m; ++j) out[j] -= log_q[j];
+  }
+}
+PAGODA_VECTOR_VERSIONS(LogitRows, Operands)
+
+template <int kLanes>
+PAGODA_INLINE void SlopeRows(const Operands& o, int64_t begin, int64_t end) {
+  const int64_t m = o.sizes.m;
+  const float scale = o.scale, beta = o.beta;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t own = o.own[i];
+    const int64_t* candidates = o.candidates + i * o.sizes.stride;
+    const float* dout = o.dout + i * (m + 1);
+    if (o.dpositives != nullptr) Accumulate<1>(beta, dout[0] * scale, o.dpositives + i);
+    if (o.dnegatives == nullptr) continue;
+    float* to = o.dnegatives + i * m;
+    ++dout;
+    if (beta == 0.0f) {
+      PAGODA_IVDEP
+      for (int64_t j = 0; j < m; ++j) to[j] = candidates[j] == own ? 0.0f : dout[j] * scale;
+    } else {
+      PAGODA_IVDEP
+      for (int64_t j = 0; j < m; ++j) {
+        to[j] = beta * to[j] + (candidates[j] == own ? 0.0f : dout[j] * scale);
+      }
+    }
+  }
+}
+PAGODA_VECTOR_VERSIONS(SlopeRows, Operands)
+
+using Loop = void (*)(const Operands&, int64_t begin, int64_t end);
+
+absl::Status RunRows(Context& ctx, Loop loop, const Operands& operands) {
+  ForChunks(ctx, operands.sizes.n, RowsPerChunk(operands.sizes.m + 1),
+            [&](int64_t, int64_t begin, int64_t end) { loop(operands, begin, end); });
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status SampledSoftmaxLogitsForward(Context& ctx, const Tensor& positives,
@@ -41,8 +113,9 @@ absl::Status SampledSoftmaxLogitsForward(Context& ctx, const Tensor& positives,
   KernelScope scope(ctx);
   ArgumentCheck check(ctx, "SampledSoftmaxLogitsForward");
   if (!check.Rank("negatives", negatives, 2).ok()) return check.status();
-  const auto [n, m, stride] = CheckIds(check, ids, temperature, negatives.dim(1));
+  const Sizes sizes = CheckIds(check, ids, temperature, negatives.dim(1));
   if (!check.ok()) return check.status();
+  const auto [n, m, stride] = sizes;
   check.Has("positives", positives, {n})
       .Has("negatives", negatives, {n, m})
       .HasOrAbsent("positive log_q", log_q.positive, {n})
@@ -52,26 +125,16 @@ absl::Status SampledSoftmaxLogitsForward(Context& ctx, const Tensor& positives,
   if (!check.ok()) return check.status();
   PAGODA_ON_GPU(
       ctx, SampledSoftmaxLogitsForwardGpu(ctx, positives, negatives, ids, log_q, temperature, out));
-  const int64_t* own = ids.positive.data<int64_t>();
-  const float* own_log_q = log_q.positive.data<float>();
-  const float scale = 1.0f / temperature;
-  ForChunks(ctx, n, RowsPerChunk(m + 1),
-            [&, m = m, stride = stride](int64_t, int64_t begin, int64_t end) {
-              for (int64_t i = begin; i < end; ++i) {
-                const int64_t* candidates = ids.negative.data<int64_t>() + i * stride;
-                const float* taken =
-                    own_log_q == nullptr ? nullptr : log_q.negative.data<float>() + i * stride;
-                const float* in = negatives.data<float>() + i * m;
-                float* to = out.data<float>() + i * (m + 1);
-                const float mine = positives.data<float>()[i] * scale;
-                to[0] = own_log_q == nullptr ? mine : mine - own_log_q[i];
-                for (int64_t j = 0; j < m; ++j) {
-                  const float logit = (candidates[j] == own[i] ? kHitScore : in[j]) * scale;
-                  to[1 + j] = taken == nullptr ? logit : logit - taken[j];
-                }
-              }
-            });
-  return absl::OkStatus();
+  return RunRows(ctx, RunLogitRows,
+                 {.sizes = sizes,
+                  .own = ids.positive.data<int64_t>(),
+                  .candidates = ids.negative.data<int64_t>(),
+                  .scale = 1.0f / temperature,
+                  .positives = positives.data<float>(),
+                  .negatives = negatives.data<float>(),
+                  .own_log_q = log_q.positive.data<float>(),
+                  .log_q = log_q.negative.data<float>(),
+                  .out = out.data<float>()});
 }
 
 absl::Status SampledSoftmaxLogitsBackward(Context& ctx, const Tensor& dout,
@@ -84,33 +147,24 @@ absl::Status SampledSoftmaxLogitsBackward(Context& ctx, const Tensor& dout,
   if (!check.ok() || !check.That(dout.dim(1) > 0, "dout has no columns").ok()) {
     return check.status();
   }
-  const auto [n, m, stride] = CheckIds(check, ids, temperature, dout.dim(1) - 1);
+  const Sizes sizes = CheckIds(check, ids, temperature, dout.dim(1) - 1);
   if (!check.ok()) return check.status();
+  const auto [n, m, stride] = sizes;
   check.Has("dout", dout, {n, 1 + m})
       .HasOrAbsent("dpositives", dpositives, {n})
       .HasOrAbsent("dnegatives", dnegatives, {n, m});
   if (!check.ok()) return check.status();
   PAGODA_ON_GPU(ctx, SampledSoftmaxLogitsBackwardGpu(ctx, dout, ids, temperature, beta, dpositives,
                                                      dnegatives));
-  const int64_t* own = ids.positive.data<int64_t>();
-  const float scale = 1.0f / temperature;
-  const auto write = [beta](float slope, float* to) {
-    *to = beta == 0.0f ? slope : beta * *to + slope;
-  };
-  ForChunks(ctx, n, RowsPerChunk(m + 1),
-            [&, m = m, stride = stride](int64_t, int64_t begin, int64_t end) {
-              for (int64_t i = begin; i < end; ++i) {
-                const int64_t* candidates = ids.negative.data<int64_t>() + i * stride;
-                const float* from = dout.data<float>() + i * (m + 1);
-                if (!dpositives.absent()) write(from[0] * scale, dpositives.data<float>() + i);
-                if (dnegatives.absent()) continue;
-                float* to = dnegatives.data<float>() + i * m;
-                for (int64_t j = 0; j < m; ++j) {
-                  write(candidates[j] == own[i] ? 0.0f : from[1 + j] * scale, to + j);
-                }
-              }
-            });
-  return absl::OkStatus();
+  return RunRows(ctx, RunSlopeRows,
+                 {.sizes = sizes,
+                  .own = ids.positive.data<int64_t>(),
+                  .candidates = ids.negative.data<int64_t>(),
+                  .scale = 1.0f / temperature,
+                  .dout = dout.data<float>(),
+                  .beta = beta,
+                  .dpositives = dpositives.data<float>(),
+                  .dnegatives = dnegatives.data<float>()});
 }
 
 }  // namespace pagoda

@@ -1,6 +1,7 @@
 #include "worker/retrieval_evaluation.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -271,25 +272,32 @@ absl::StatusOr<std::vector<float>> RetrievalEvaluation::EmbedCorpus(
 
 std::vector<uint8_t> RetrievalEvaluation::Hits(const Query& query, std::span<const float> scores,
                                                int64_t top_k) const {
-  std::vector<bool> left_out(scores.size(), false);
-  for (const int64_t place : query.seen) left_out[static_cast<size_t>(place)] = true;
-  for (const int64_t place : query.relevant) left_out[static_cast<size_t>(place)] = false;
-  std::vector<int64_t> order;
-  order.reserve(scores.size());
-  for (int64_t place = 0; place < num_items_; ++place) {
-    if (!left_out[static_cast<size_t>(place)]) order.push_back(place);
-  }
+  const auto ranked = [&](int64_t place) {
+    return !query.seen.contains(place) || query.relevant.contains(place);
+  };
   const auto better = [&](int64_t a, int64_t b) {
     const float score_a = scores[static_cast<size_t>(a)];
     const float score_b = scores[static_cast<size_t>(b)];
     return score_a != score_b ? score_a > score_b : a < b;
   };
-  const auto top = std::min<int64_t>(top_k, static_cast<int64_t>(order.size()));
-  std::partial_sort(order.begin(), order.begin() + top, order.end(), better);
-  std::vector<uint8_t> hits;
-  for (int64_t rank = 0; rank < top; ++rank) {
-    hits.push_back(query.relevant.contains(order[static_cast<size_t>(rank)]) ? 1 : 0);
+  // A heap with the worst of the best so far on top: few items pass the first test.
+  std::vector<int64_t> order;
+  float least = -std::numeric_limits<float>::infinity();
+  for (int64_t place = 0; place < num_items_; ++place) {
+    const bool full = static_cast<int64_t>(order.size()) == top_k;
+    if (full && !(scores[static_cast<size_t>(place)] > least)) continue;  // Ties: the first.
+    if (!ranked(place)) continue;
+    if (full) {
+      std::pop_heap(order.begin(), order.end(), better);
+      order.pop_back();
+    }
+    order.push_back(place);
+    std::push_heap(order.begin(), order.end(), better);
+    least = scores[static_cast<size_t>(order[0])];
   }
+  std::sort_heap(order.begin(), order.end(), better);
+  std::vector<uint8_t> hits;
+  for (const int64_t place : order) hits.push_back(query.relevant.contains(place) ? 1 : 0);
   return hits;
 }
 
@@ -322,10 +330,11 @@ absl::Status RetrievalEvaluation::RankBlock(const EvaluationContext& context, si
     PAGODA_RETURN_IF_ERROR(ctx.CopyToHost(product, scores.data(),
                                           static_cast<int64_t>(scores.size() * sizeof(float))));
     const auto width = static_cast<size_t>(num_items_);
-    for (size_t i = 0; i < static_cast<size_t>(batch.size); ++i) {
+    ctx.pool().ParallelFor(batch.size, [&](int64_t row) {
+      const auto i = static_cast<size_t>(row);
       const size_t q = block * static_cast<size_t>(block_size_) + i;
       Rate(queries_[q], std::span(scores).subspan(i * width, width), &metrics[3 * ks_.size() * q]);
-    }
+    });
     return absl::OkStatus();
   };
   return ScoreOneBatch(context, schema_, blocks_[block], rank);

@@ -144,16 +144,22 @@ class TwoTower : public Model {
       targets[i] = !(label > 0.0) ? -1 : in_batch_ ? static_cast<int32_t>(i) : 0;
       loss.count += weight * label;
     }
-    Var logits = in_batch_ ? InBatchLogits(input, output) : PositiveLogits(input, output);
-    if (negatives_.index >= 0 && n > 0) {
-      logits = nn::Concat({logits, SampledLogits(input, output.user)});
-    }
+    const Var logits = Logits(input, output);
     Var weights = input.Weights();
     if (Labelled(batch)) {
       weights = weights.valid() ? nn::Multiply(weights, input.Labels()) : input.Labels();
     }
     loss.sum = nn::Sum(nn::SoftmaxCrossEntropy(logits, targets, weights));
     return loss;
+  }
+
+  // The batch's items, then the drawn ones; without in_batch the sample's own, then the drawn.
+  Var Logits(ForwardInput& input, const ForwardOutput& output) const {
+    if (negatives_.index < 0 || input.batch_size() == 0) return InBatchLogits(input, output);
+    const Var sampled = SampledLogits(input, output);
+    if (!in_batch_ || !sampled.valid()) return sampled;
+    const Var drawn = nn::SliceColumns(sampled, 1, sampled.shape()[1]);
+    return nn::Concat({InBatchLogits(input, output), drawn});
   }
 
   // [n, n]
@@ -163,29 +169,6 @@ class TwoTower : public Model {
     const Var scores = nn::MatMul(output.user, output.item, {.a = false, .b = true});
     return nn::InBatchLogits(scores, items, LogQ(input, identities, items),
                              static_cast<float>(temperature_));
-  }
-
-  // Each sample's own item, corrected as drawn ones are: [n, 1].
-  Var PositiveLogits(ForwardInput& input, const ForwardOutput& output) const {
-    if (!output.user.valid()) return Var();
-    const int64_t dim = output.user.shape()[1];
-    const std::vector<float> ones(static_cast<size_t>(dim), static_cast<float>(1.0 / temperature_));
-    const Var scores = nn::MatMul(nn::Multiply(output.user, output.item),
-                                  nn::Reshape(nn::Constant(input.tape(), ones), {dim, 1}));
-    const ItemCatalogue* catalogue = input.Negatives(negatives_).catalogue;
-    const Batch& batch = input.host().batch;
-    std::vector<float> offsets;
-    for (int64_t i = 0; i < batch.size; ++i) {
-      const absl::Span<const FeatureId> own = batch.IdsOf(item_.sparse()[0], i);
-      const bool known = !own.empty() && catalogue->Contains(own[0]);
-      offsets.push_back(known ? Correction(catalogue->LogQ(own[0])) : 0.0f);
-    }
-    return nn::Add(scores, nn::Reshape(nn::Constant(input.tape(), offsets), {batch.size, 1}));
-  }
-
-  // Of a drawn item's logit: - log of how often it is expected among a batch's draws.
-  float Correction(float log_q) const {
-    return log_q_ == "none" ? 0.0f : -(log_q + std::log(static_cast<float>(num_negatives_)));
   }
 
   absl::Status DeclareNegatives(Declaration& declaration) {
@@ -221,26 +204,39 @@ class TwoTower : public Model {
     return absl::OkStatus();
   }
 
-  // Every user against the drawn items: [n, count]. An item that is the sample's own is
-  // masked; the others' logits are corrected by how often they are drawn.
-  Var SampledLogits(ForwardInput& input, const Var& user) const {
+  // Each user against its own item and the drawn ones: [n, 1 + count]. A drawn item that is
+  // the sample's own is masked; the logits are corrected by how often an item is drawn.
+  Var SampledLogits(ForwardInput& input, const ForwardOutput& output) const {
     const ForwardInput::NegativeRows drawn = input.Negatives(negatives_);
-    if (!drawn.rows.valid() || !user.valid()) return Var();
+    if (!drawn.rows.valid() || !output.user.valid()) return Var();
     const Var items = Normalize(item_.ApplyToRows(input, drawn.rows));
     const Batch& batch = input.host().batch;
-    const std::vector<FeatureId>& ids = *drawn.ids;
-    std::vector<float> offsets;  // [n, count]
+    nn::SampledCandidates candidates;
+    candidates.negative_ids = *drawn.ids;
+    const bool corrects = log_q_ != "none";
+    // log of how often an item is expected among a batch's draws; 0 for one that never is.
+    const float draws = std::log(static_cast<float>(num_negatives_));
+    for (const float log_q : *drawn.log_q) {
+      if (corrects) candidates.negative_log_q.push_back(log_q + draws);
+    }
+    const FeatureId none = IdBesides(*drawn.ids);
     for (int64_t i = 0; i < batch.size; ++i) {
       const absl::Span<const FeatureId> own = batch.IdsOf(item_.sparse()[0], i);
-      for (size_t k = 0; k < ids.size(); ++k) {
-        const bool hit = std::find(own.begin(), own.end(), ids[k]) != own.end();
-        offsets.push_back(hit ? kMasked : Correction((*drawn.log_q)[k]));
-      }
+      candidates.positive_ids.push_back(own.size() == 1 ? own[0] : none);
+      if (!corrects) continue;
+      const bool known = own.size() == 1 && drawn.catalogue->Contains(own[0]);
+      candidates.positive_log_q.push_back(known ? drawn.catalogue->LogQ(own[0]) + draws : 0.0f);
     }
-    const Var scores = nn::Scale(nn::MatMul(user, items, {.a = false, .b = true}),
-                                 static_cast<float>(1.0 / temperature_));
-    return nn::Add(scores, nn::Reshape(nn::Constant(input.tape(), offsets),
-                                       {batch.size, static_cast<int64_t>(ids.size())}));
+    return nn::SampledSoftmaxLogits(nn::DotRows(output.user, output.item),
+                                    nn::MatMul(output.user, items, {.a = false, .b = true}),
+                                    candidates, static_cast<float>(temperature_));
+  }
+
+  // Stands for an item that is no drawn one because it has several ids, or none.
+  static FeatureId IdBesides(const std::vector<FeatureId>& ids) {
+    FeatureId id = ~FeatureId{0};
+    while (std::find(ids.begin(), ids.end(), id) != ids.end()) --id;
+    return id;
   }
 
   bool Labelled(const Batch& batch) const { return has_label_ && !batch.labels.empty(); }
@@ -324,9 +320,6 @@ class TwoTower : public Model {
   // The paper's choice for a fixed distribution of items is 0.01: an estimate over
   // the last hundred batches that held the item.
   static constexpr float kLogQRate = 0.01f;
-
-  // Far below any logit, and its exponential is 0.
-  static constexpr float kMasked = -1e9f;
 
   ModelOptions options_;
   double temperature_ = 1.0;

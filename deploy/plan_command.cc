@@ -68,6 +68,7 @@ absl::StatusOr<Sample> ReadSample(const TrainerOptions& options, const ModelInst
   reader_options.schema = options.schema;
   reader_options.batch_size = options.batch_size;
   reader_options.num_workers = num_workers;
+  reader_options.whole_batches = model.declaration().NeedsWholeBatches();
   reader_options.num_parse_threads = std::max(1, options.num_threads);
   PAGODA_ASSIGN_OR_RETURN(const std::unique_ptr<BatchReader> reader,
                           BatchReader::Open(reader_options));

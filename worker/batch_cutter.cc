@@ -80,17 +80,19 @@ std::optional<RawBatch> BatchCutter::Share(const std::vector<Span>& spans, int64
     batch.first_sample +=
         static_cast<uint64_t>(options_.batch_size * options_.rank / options_.num_workers);
   }
+  const bool whole =
+      options_.whole && options_.share == BatchShare::kSlice && options_.num_workers > 1;
   batch.rows.reserve(static_cast<size_t>(end - begin));
+  batch.first_of_whole = whole ? begin : 0;
   int64_t at = 0;
   for (const Span& span : spans) {
     const int64_t size = span.end - span.begin;
     const int64_t from = std::max(begin - at, int64_t{0});
     const int64_t to = std::min(end - at, size);
-    if (from < to) {
-      const auto first = span.window->rows.begin() + span.begin;
-      batch.rows.insert(batch.rows.end(), first + from, first + to);
-      batch.windows.push_back(span.window);
-    }
+    const auto first = span.window->rows.begin() + span.begin;
+    if (from < to) batch.rows.insert(batch.rows.end(), first + from, first + to);
+    if (whole) batch.whole.insert(batch.whole.end(), first, first + size);
+    if (from < to || whole) batch.windows.push_back(span.window);
     at += size;
   }
   return batch;

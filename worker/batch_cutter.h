@@ -32,6 +32,7 @@ struct CutterOptions {
   BatchShare share = BatchShare::kSlice;
   int64_t epochs = 1;
   bool drop_last = false;  // A smaller batch at the end of an epoch is left out.
+  bool whole = false;      // kSlice of several workers: also all rows of the global batch.
 };
 
 // Where the next batch starts: in window `start`, after `row_in_window` of its rows.
@@ -44,6 +45,8 @@ struct CutPosition {
 // One worker's part of a global batch.
 struct RawBatch {
   std::vector<RawRow> rows;
+  std::vector<RawRow> whole;                           // Empty unless asked for.
+  int64_t first_of_whole = 0;                          // rows[0] in `whole`.
   std::vector<std::shared_ptr<const Window>> windows;  // Keep the rows' texts alive.
   uint64_t first_sample = 0;                           // Global index of rows[0].
   uint64_t global_first_sample = 0;                    // Of the global batch's first row.

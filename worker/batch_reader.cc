@@ -143,6 +143,7 @@ CutterOptions CutterOptionsOf(const ReaderOptions& options) {
                                              : BatchShare::kSlice;
   cutter.epochs = options.epochs;
   cutter.drop_last = options.drop_last;
+  cutter.whole = options.whole_batches;
   return cutter;
 }
 
@@ -319,8 +320,24 @@ class ThreadedReader : public BatchReader {
       parsed.bad_rows.push_back(std::move(message));
     }
     parsed.status = transform_.Finish(&batch);
+    if (parsed.status.ok() && !raw.whole.empty()) parsed.status = AddWhole(raw, cells, &batch);
     parsed.batch = std::move(batch);
     return parsed;
+  }
+
+  absl::Status AddWhole(const RawBatch& raw, RowCells* cells, Batch* batch) const {
+    auto whole =
+        std::make_shared<Batch>(transform_.NewBatch(static_cast<int64_t>(raw.whole.size())));
+    whole->first_sample = whole->global_first_sample = raw.global_first_sample;
+    whole->files = files_;
+    for (size_t i = 0; i < raw.whole.size(); ++i) {
+      if (static_cast<int64_t>(i) == raw.first_of_whole) batch->first_of_whole = whole->size;
+      RowError error;
+      AppendRow(raw.whole[i], cells, whole.get(), &error);
+    }
+    PAGODA_RETURN_IF_ERROR(transform_.Finish(whole.get()));
+    batch->whole = std::move(whole);
+    return absl::OkStatus();
   }
 
   bool AppendRow(const RawRow& row, RowCells* cells, Batch* batch, RowError* error) const {

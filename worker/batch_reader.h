@@ -40,6 +40,9 @@ struct ReaderOptions {
   // batches are those of one worker; data.sharding is then ignored. The rows come
   // in the files' order when data.shuffle_rows is 0.
   bool round_robin_batches = false;
+  // Training, "rows" sharding: Batch::whole, which every worker parses then (its bad rows are
+  // left out; the worker whose rows they are counts them).
+  bool whole_batches = false;
   int num_parse_threads = 2;  // The batches do not depend on it.
   int64_t batches_ahead = 4;  // Parsed or being parsed before Next asks.
 };

@@ -95,14 +95,15 @@ absl::Status LoadNegatives(const TrainerOptions& options, Declaration* declarati
     NegativesDecl& decl = declaration->negatives[i];
     const FeatureSpec& feature =
         options.schema.features[static_cast<size_t>(sparse[static_cast<size_t>(decl.feature)])];
-    absl::StatusOr<ItemCatalogue> catalogue = Load(options, decl, feature);
-    PAGODA_RETURN_IF_ERROR_CONTEXT(catalogue.status(),
-                                   absl::StrCat("negatives of feature '", feature.name, "'"));
-    decl.catalogue = std::make_shared<const ItemCatalogue>(*std::move(catalogue));
     decl.key = RandomKey{options.seed}
                    .Derive(HashBytes(options.job))
                    .Derive(kNegativesStream)
                    .Derive(static_cast<uint64_t>(i));
+    if (decl.chosen()) continue;
+    absl::StatusOr<ItemCatalogue> catalogue = Load(options, decl, feature);
+    PAGODA_RETURN_IF_ERROR_CONTEXT(catalogue.status(),
+                                   absl::StrCat("negatives of feature '", feature.name, "'"));
+    decl.catalogue = std::make_shared<const ItemCatalogue>(*std::move(catalogue));
   }
   return absl::OkStatus();
 }

@@ -9,9 +9,9 @@
 
 namespace pagoda {
 
-// Gives every NegativesDecl its catalogue and the key of its draws. Items are in the order
-// in which [data.items] first names them; popularity counts the first stage's data. Every
-// worker reads all of both, so that all draw alike.
+// Gives every NegativesDecl the key of its draws and, unless the model chooses, its catalogue.
+// Items are in the order in which [data.items] first names them; popularity counts the first
+// stage's data. Every worker reads all of both, so that all draw alike.
 //   INVALID_ARGUMENT  no [data.items] where ids are not given by num_items; no item in it;
 //                     popularity of a feature of a join
 //   the reader's errors: the feature's column is absent, a bad row

@@ -261,6 +261,7 @@ absl::Status TrainerImpl::StartStage() {
   reader.rank = allreduce_->rank();
   reader.num_workers = allreduce_->num_workers();
   reader.epochs = stage().epochs;
+  reader.whole_batches = model_->declaration().NeedsWholeBatches();
   reader.num_parse_threads = std::max(1, options().num_threads);
   absl::StatusOr<std::unique_ptr<BatchFlow>> flow =
       BatchFlow::Start(reader, position_, *model_, client_, &result_.times, computation_->cache());

@@ -3,11 +3,11 @@
 //
 // An event j of the limited stream of sample i is asked about with what its user did before:
 // "was it this item, or one of R others?" The others are limited events of other users in the
-// batch, of j's category and not of j's item; when the batch has none such, of any category;
-// when none again, that comparison is left out.
+// global batch, of j's category and not of j's item; when the batch has none such, of any
+// category; when none again, that comparison is left out.
 //
-// Draws are keyed by the sample's global index. What they draw from is the worker's own part of
-// the batch, so two workers with half of it each draw other negatives than one with all of it.
+// Draws are keyed by the sample's global index and look at the global batch alone, so that
+// whichever worker has a sample asks the same about it.
 //
 // Threads: pure functions.
 #pragma once
@@ -21,14 +21,19 @@
 
 namespace pagoda {
 
-// Which samples' events are told apart by what; all on the host.
-struct AuxiliaryInput {
-  const nn::EventStream* limited = nullptr;
-  const nn::EventStream* deep = nullptr;
-  const std::vector<FeatureId>* items = nullptr;       // [events] of the whole batch.
-  const std::vector<FeatureId>* categories = nullptr;  // [events]
+// Limited events of some samples, on the host.
+struct LimitedEvents {
+  const nn::EventStream* stream = nullptr;
+  const std::vector<FeatureId>* items = nullptr;       // [all events of the samples]
+  const std::vector<FeatureId>* categories = nullptr;  // [all events of the samples]
   std::vector<FeatureId> users;                        // [samples]
-  uint64_t first_sample = 0;                           // Global index of sample 0.
+};
+
+struct AuxiliaryInput {
+  LimitedEvents own;  // Of this worker's samples: asked about.
+  const nn::EventStream* deep = nullptr;
+  LimitedEvents pool;         // Of the global batch's samples: compared with.
+  uint64_t first_sample = 0;  // Global index of the first own sample.
 };
 
 struct AuxiliarySettings {
@@ -41,17 +46,14 @@ struct AuxiliarySettings {
 // Terms t are the events asked about, sample by sample, ascending within one. Places in the
 // limited (deep) stream are positions in its `rows`.
 struct AuxiliaryPairs {
-  std::vector<int32_t> terms;                  // [terms] place of j in the limited stream.
+  std::vector<int32_t> terms;                  // [terms] place of j in the own limited stream.
   std::vector<int32_t> earlier_limited;        // Places in the limited stream, before j ...
   std::vector<int32_t> limited_offsets = {0};  // [terms + 1]
   std::vector<int32_t> earlier_deep;           // ... and in the deep stream.
   std::vector<int32_t> deep_offsets = {0};     // [terms + 1]
-  // Comparisons: of each term first j itself (label 1, weight 1), then up to R others (label 0,
-  // weight 1 / R).
-  std::vector<int32_t> pair_term;
-  std::vector<int32_t> pair_event;  // Place in the limited stream.
-  std::vector<float> pair_label;
-  std::vector<float> pair_weight;
+  // Comparisons, up to R of each term, ascending by term.
+  std::vector<int32_t> other_term;
+  std::vector<int32_t> others;  // Among all events of the pool's samples.
 };
 
 // An event is asked about only when something comes before it in its sample's streams; of more

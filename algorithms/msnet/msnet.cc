@@ -9,7 +9,6 @@
 #include "algorithms/nn/losses.h"
 #include "algorithms/nn/ops.h"
 #include "algorithms/nn/parallel_history.h"
-#include "base/hash.h"
 
 namespace pagoda {
 namespace {
@@ -90,6 +89,7 @@ class MsNet : public Model {
     PAGODA_RETURN_IF_ERROR(DeclareCandidate(schema, declaration));
     PAGODA_RETURN_IF_ERROR(DeclareHistory(schema, declaration));
     PAGODA_RETURN_IF_ERROR(FindHostFields(schema));
+    PAGODA_RETURN_IF_ERROR(DeclareOthers(schema, declaration));
     return DeclareLayers(declaration, mlp);
   }
 
@@ -106,7 +106,7 @@ class MsNet : public Model {
     if (arm_ == Arm::kDin) {
       mass = LimitedMass(input, deep.weights, streams, streams.deep);
     } else {
-      limited_events = LimitedEvents(input, events, streams);
+      limited_events = LimitedRows(input, events, streams);
       const nn::AttentionResult limited =
           Attend(input, limited_attention_, candidate, limited_events, streams.limited);
       AddInterest(input, limited_match_, candidate, limited.output, &parts);
@@ -118,7 +118,9 @@ class MsNet : public Model {
     output.outputs.push_back({"limited_mass", mass});
     nn::AddL2(input, {L2Rows(input), events}, l2_, &output);
     if (arm_ == Arm::kAux && input.training()) {
-      output.losses.push_back(AuxiliaryLoss(input, streams, limited_events, deep_events));
+      PAGODA_ASSIGN_OR_RETURN(LossTerm aux,
+                              AuxiliaryLoss(input, streams, limited_events, deep_events));
+      output.losses.push_back(std::move(aux));
     }
     return output;
   }
@@ -246,6 +248,33 @@ class MsNet : public Model {
     return absl::OkStatus();
   }
 
+  // Of the events that the auxiliary loss compares with: items, then side fields.
+  absl::Status DeclareOthers(const FeatureSchema& schema, Declaration& declaration) {
+    if (arm_ != Arm::kAux) return absl::OkStatus();
+    std::vector<std::string> names = options_.Get<std::vector<std::string>>("history_sides");
+    names.insert(names.begin(), options_.Get<std::string>("history_item"));
+    const std::vector<int> sparse = schema.SparseFeatures();
+    int first = -1;
+    for (const std::string& name : names) {
+      NegativesDecl decl;
+      PAGODA_ASSIGN_OR_RETURN(decl.feature, nn::FindSequence(schema, name, "history_sides"));
+      const int feature = sparse[static_cast<size_t>(decl.feature)];
+      const FeatureSpec& spec = schema.features[static_cast<size_t>(feature)];
+      decl.table = declaration.AddTable({.name = spec.table_name(), .dim = dim_}).index;
+      decl.count = 1;
+      decl.same_as = first;
+      if (first < 0) {
+        decl.choose = [this](const Batch& batch, RandomKey key) {
+          return ChooseOthers(batch, key);
+        };
+      }
+      other_columns_.push_back(decl.feature);
+      others_.push_back(declaration.AddNegatives(decl));
+      if (first < 0) first = others_[0].index;
+    }
+    return absl::OkStatus();
+  }
+
   bool Limited(FeatureId stock) const { return limited_ids_.count(stock) > 0; }
 
   absl::StatusOr<Streams> SplitEvents(const Batch& batch) const {
@@ -336,7 +365,7 @@ class MsNet : public Model {
   }
 
   // [limited events, item | sides | context]
-  Var LimitedEvents(ForwardInput& input, const Var& events, const Streams& streams) const {
+  Var LimitedRows(ForwardInput& input, const Var& events, const Streams& streams) const {
     const Var rows = nn::SelectRows(events, streams.limited.rows);
     if (arm_ < Arm::kMeta) return rows;
     const Var items = nn::SliceColumns(rows, 0, dim_);
@@ -361,43 +390,87 @@ class MsNet : public Model {
     return l2_ > 0.0 ? input.Lookup(candidate_rows_) : Var();
   }
 
-  AuxiliaryPairs DrawPairs(ForwardInput& input, const Streams& streams) const {
-    const Batch& batch = input.host().batch;
-    AuxiliaryInput events;
-    events.limited = &streams.limited;
-    events.deep = &streams.deep;
+  // Of the columns that the auxiliary loss reads on the host.
+  absl::Status CheckColumns(const Batch& batch) const {
+    std::vector<std::string> names = options_.Get<std::vector<std::string>>("history_sides");
+    for (size_t k = 0; k < names.size(); ++k) {
+      PAGODA_RETURN_IF_ERROR(history_.CheckParallel(batch, other_columns_[k + 1], names[k]));
+    }
+    return history_.CheckParallel(batch, history_category_,
+                                  options_.Get<std::string>("history_category"));
+  }
+
+  LimitedEvents EventsOf(const Batch& batch, const nn::EventStream& limited) const {
+    LimitedEvents events;
+    events.stream = &limited;
     events.items = &batch.sparse[static_cast<size_t>(history_item_)].ids;
     events.categories = &batch.sparse[static_cast<size_t>(history_category_)].ids;
     for (int64_t i = 0; i < batch.size; ++i) {
       const absl::Span<const FeatureId> user = batch.IdsOf(user_, i);
       events.users.push_back(user.empty() ? 0 : user[0]);
     }
-    events.first_sample = batch.first_sample;
+    return events;
+  }
+
+  absl::StatusOr<AuxiliaryPairs> DrawPairs(const Batch& batch, const Streams& streams,
+                                           RandomKey key) const {
+    PAGODA_RETURN_IF_ERROR(CheckColumns(batch.Whole()));
+    Streams whole;
+    if (batch.whole != nullptr) {
+      PAGODA_ASSIGN_OR_RETURN(whole, SplitEvents(*batch.whole));
+    }
+    AuxiliaryInput input;
+    input.own = EventsOf(batch, streams.limited);
+    input.deep = &streams.deep;
+    input.pool = batch.whole == nullptr ? input.own : EventsOf(*batch.whole, whole.limited);
+    input.first_sample = batch.first_sample;
     AuxiliarySettings settings;
     settings.events = options_.Get<int64_t>("aux_events");
     settings.negatives = options_.Get<int64_t>("aux_negatives");
     settings.window = options_.Get<int64_t>("aux_window");
-    settings.key = input.random().Derive(HashBytes("msnet.aux"));
-    return DrawAuxiliaryPairs(events, settings);
+    settings.key = key;
+    return DrawAuxiliaryPairs(input, settings);
   }
 
-  LossTerm AuxiliaryLoss(ForwardInput& input, const Streams& streams, const Var& limited_events,
-                         const Var& deep_events) const {
-    const AuxiliaryPairs pairs = DrawPairs(input, streams);
+  // NegativesDecl::choose; what is wrong with a batch, Forward says.
+  std::vector<int32_t> ChooseOthers(const Batch& batch, RandomKey key) const {
+    const absl::StatusOr<Streams> streams = SplitEvents(batch);
+    if (!streams.ok()) return {};
+    absl::StatusOr<AuxiliaryPairs> pairs = DrawPairs(batch, *streams, key);
+    return pairs.ok() ? std::move(pairs->others) : std::vector<int32_t>();
+  }
+
+  // v~ of the events compared with.
+  Var Others(ForwardInput& input) const {
+    std::vector<Var> sides;
+    for (size_t k = 1; k < others_.size(); ++k) sides.push_back(input.Negatives(others_[k]).rows);
+    return Meta(input, input.Negatives(others_[0]).rows, nn::Concat(sides), Var());
+  }
+
+  absl::StatusOr<LossTerm> AuxiliaryLoss(ForwardInput& input, const Streams& streams,
+                                         const Var& limited_events, const Var& deep_events) const {
+    PAGODA_ASSIGN_OR_RETURN(const AuxiliaryPairs pairs, DrawPairs(input.host().batch, streams,
+                                                                  input.Negatives(others_[0]).key));
     const auto mean = [](const Var& rows, const std::vector<int32_t>& chosen,
                          const std::vector<int32_t>& offsets) {
       return nn::SegmentPool(nn::SelectRows(rows, chosen), offsets, SegmentPooling::kMean);
     };
+    const auto cost = [&](const Var& users, const Var& items, size_t n, float label, float each) {
+      const Var labels = nn::Constant(input.tape(), std::vector<float>(n, label));
+      const Var weights = nn::Constant(input.tape(), std::vector<float>(n, each));
+      return nn::Sum(nn::SigmoidCrossEntropy(nn::DotRows(users, items), labels, weights));
+    };
     const Var before =
         nn::Concat({mean(limited_events, pairs.earlier_limited, pairs.limited_offsets),
                     mean(deep_events, pairs.earlier_deep, pairs.deep_offsets)});
-    const Var users = nn::SelectRows(aux_user_.Apply(input, before), pairs.pair_term);
-    const Var items = nn::SelectRows(nn::SliceColumns(limited_events, 0, dim_), pairs.pair_event);
+    const Var users = aux_user_.Apply(input, before);
+    const Var items = nn::SelectRows(nn::SliceColumns(limited_events, 0, dim_), pairs.terms);
+    const Var opposed = nn::SelectRows(users, pairs.other_term);
+    const float each = 1.0f / static_cast<float>(options_.Get<int64_t>("aux_negatives"));
     LossTerm loss;
     loss.name = "aux";
-    loss.sum = nn::Sum(nn::SigmoidCrossEntropy(nn::DotRows(users, items),
-                                               nn::Constant(input.tape(), pairs.pair_label),
-                                               nn::Constant(input.tape(), pairs.pair_weight)));
+    loss.sum = nn::Add(cost(users, items, pairs.terms.size(), 1.0f, 1.0f),
+                       cost(opposed, Others(input), pairs.others.size(), 0.0f, each));
     loss.count = static_cast<double>(pairs.terms.size());
     loss.weight = static_cast<float>(options_.Get<double>("gamma"));
     return loss;
@@ -419,6 +492,8 @@ class MsNet : public Model {
   bool products_ = true;
   MetaNetwork meta_scale_, meta_shift_;
   nn::LinearLayer aux_user_;
+  std::vector<NegativesHandle> others_;  // aux: item, then side fields ...
+  std::vector<int> other_columns_;       // ... and their positions in Batch::sparse.
   nn::Mlp deep_;
   nn::LinearLayer out_;
 };

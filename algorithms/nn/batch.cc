@@ -167,10 +167,33 @@ NumberedFeatures NumberIds(const PreparedBatch& prepared, const TableUsers& user
   return numbered;
 }
 
+// `before`: the negatives of the declarations before this one.
+absl::StatusOr<DrawnNegatives> ChooseNegatives(const NegativesDecl& decl, const Batch& batch,
+                                               const std::vector<DrawnNegatives>& before) {
+  DrawnNegatives chosen;
+  chosen.places = decl.choose != nullptr ? decl.choose(batch, decl.key)
+                                         : before[static_cast<size_t>(decl.same_as)].places;
+  const Batch& whole = batch.Whole();
+  const auto feature = static_cast<size_t>(decl.feature);
+  const size_t size = feature < whole.sparse.size() ? whole.sparse[feature].ids.size() : 0;
+  for (const int32_t place : chosen.places) {
+    if (place < 0 || static_cast<size_t>(place) >= size) {
+      return absl::InvalidArgumentError(absl::StrCat("the model chose place ", place, " among ",
+                                                     size, " values of sparse feature ",
+                                                     decl.feature, " in the global batch"));
+    }
+    chosen.ids.push_back(whole.sparse[feature].ids[static_cast<size_t>(place)]);
+  }
+  chosen.log_q.resize(chosen.ids.size());
+  return chosen;
+}
+
 absl::StatusOr<DrawnNegatives> DrawNegatives(const NegativesDecl& decl, const Batch& batch,
-                                             BatchUse use) {
+                                             BatchUse use,
+                                             const std::vector<DrawnNegatives>& before) {
   DrawnNegatives drawn;
   if (use == BatchUse::kScore || batch.size == 0) return drawn;
+  if (decl.chosen()) return ChooseNegatives(decl, batch, before);
   if (decl.catalogue == nullptr) {
     return absl::FailedPreconditionError("negatives are drawn from a catalogue not yet loaded");
   }
@@ -420,7 +443,8 @@ absl::StatusOr<PreparedBatch> PrepareBatch(const FeatureSchema& schema,
   prepared.num_dense = static_cast<int64_t>(schema.DenseFeatures().size());
   prepared.num_targets = static_cast<int64_t>(schema.targets.size());
   for (const NegativesDecl& decl : declaration.negatives) {
-    PAGODA_ASSIGN_OR_RETURN(DrawnNegatives drawn, DrawNegatives(decl, prepared.batch, use));
+    PAGODA_ASSIGN_OR_RETURN(DrawnNegatives drawn,
+                            DrawNegatives(decl, prepared.batch, use, prepared.negatives));
     prepared.negatives.push_back(std::move(drawn));
   }
   // Tables that the same features look up (an embedding and a wide weight)

@@ -51,6 +51,12 @@ struct Batch {
   std::vector<SampleOrigin> origins;  // [size]
   std::shared_ptr<const std::vector<std::string>> files;  // Names for origins.
 
+  // All samples of the global batch, where these are a worker's part of it and the reader was
+  // asked for all (ReaderOptions::whole_batches); null: these are all that is known of it.
+  std::shared_ptr<const Batch> whole;
+  int64_t first_of_whole = 0;  // Where in `whole` sample 0 is.
+  const Batch& Whole() const { return whole == nullptr ? *this : *whole; }
+
   // The ids of sparse feature `feature` in a sample, be they its own or its join row's.
   absl::Span<const FeatureId> IdsOf(int feature, int64_t sample) const;
   // "ratings.csv:17-4112": the samples' files and lines, for error messages.
@@ -96,8 +102,9 @@ struct LookupIndex {
 
 // Drawn negatives, in the order of their lookup's rows.
 struct DrawnNegatives {
-  std::vector<FeatureId> ids;  // kBatch: [count]; kSample: [size * count], sample by sample.
-  std::vector<float> log_q;    // Of ids: ItemCatalogue::LogQ.
+  std::vector<FeatureId> ids;        // kBatch: [count]; kSample: [size * count], sample by sample.
+  std::vector<float> log_q;          // Of ids: ItemCatalogue::LogQ; 0 where chosen.
+  std::vector<int32_t> places = {};  // Of ids in Batch::Whole(), where chosen.
 };
 
 struct PreparedBatch {
@@ -121,9 +128,9 @@ enum class BatchUse { kTrain, kScore };
 //
 // Negatives are a function of NegativesDecl::key and, batch scope, of the batch's
 // global_first_sample, or, sample scope, of the sample's global index: any layout draws
-// the same. A batch without samples has none.
+// the same. A batch without samples has none. NegativesDecl::choose is called here.
 //   INVALID_ARGUMENT     the batch does not fit the schema or the declaration, or
-//                        holds >= 2^31 values
+//                        holds >= 2^31 values; or a place was chosen that is not there
 //   FAILED_PRECONDITION  negatives are to be drawn from a catalogue that was not loaded
 absl::StatusOr<PreparedBatch> PrepareBatch(const FeatureSchema& schema,
                                            const Declaration& declaration, Batch batch,

@@ -1,5 +1,6 @@
 #include "algorithms/nn/declaration.h"
 
+#include <algorithm>
 #include <set>
 
 namespace pagoda {
@@ -43,6 +44,31 @@ absl::Status CheckLookup(const FeatureSchema& schema, const Declaration& declara
   return absl::OkStatus();
 }
 
+absl::Status CheckChosen(const FeatureSchema& schema, const Declaration& declaration,
+                         size_t index) {
+  const NegativesDecl& negatives = declaration.negatives[index];
+  const std::string where = absl::StrCat("chosen negatives ", index);
+  const std::vector<int> sparse = schema.SparseFeatures();
+  const FeatureSpec& spec =
+      schema.features[static_cast<size_t>(sparse[static_cast<size_t>(negatives.feature)])];
+  if (!spec.sequence() || !spec.join.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, " are values of feature '", spec.name,
+                                                   "', which is no sequence of the samples' own"));
+  }
+  if (negatives.count != 1 || negatives.scope != NegativeScope::kBatch) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, " must have count 1 and the scope of a batch"));
+  }
+  if (negatives.same_as < 0) return absl::OkStatus();
+  const bool known = negatives.same_as < static_cast<int>(index) && negatives.choose == nullptr;
+  if (known && declaration.negatives[static_cast<size_t>(negatives.same_as)].choose != nullptr) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(where, " have the places of negatives ",
+                                                 negatives.same_as,
+                                                 ", which are not earlier ones that choose"));
+}
+
 absl::Status CheckNegatives(const FeatureSchema& schema, const Declaration& declaration,
                             size_t index) {
   const NegativesDecl& negatives = declaration.negatives[index];
@@ -70,7 +96,7 @@ absl::Status CheckNegatives(const FeatureSchema& schema, const Declaration& decl
                                                    " are no values of feature '", spec.name,
                                                    "', which is not of kind id"));
   }
-  return absl::OkStatus();
+  return negatives.chosen() ? CheckChosen(schema, declaration, index) : absl::OkStatus();
 }
 
 }  // namespace
@@ -105,6 +131,11 @@ LookupHandle Declaration::LookupOf(NegativesHandle handle) const {
     if (lookups[i].negatives == handle.index) return LookupHandle{static_cast<int>(i)};
   }
   return LookupHandle{};
+}
+
+bool Declaration::NeedsWholeBatches() const {
+  return std::any_of(negatives.begin(), negatives.end(),
+                     [](const NegativesDecl& decl) { return decl.chosen(); });
 }
 
 absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@
 #include "kernels/tensor.h"
 
 namespace pagoda {
+
+struct Batch;  // algorithms/nn/batch.h
 
 // A table of sparse rows. Optimizer and initializer settings not given here come
 // from the job file's [sparse] section and its [table.NAME] overrides.
@@ -64,8 +67,18 @@ struct NegativesDecl {
   // the item file ([data.items]).
   int64_t num_items = 0;
 
+  // Instead of drawing from a catalogue the model may choose values that samples of the global
+  // batch have, its own and those of other workers: places among the values of `feature`, a
+  // sequence, in Batch::Whole(). Pure, and for any part of a global batch its part of what is
+  // chosen for all of it, so that no layout matters. count is 1, of scope kBatch.
+  using ChooseFn = std::function<std::vector<int32_t>(const Batch& batch, RandomKey key)>;
+  ChooseFn choose = nullptr;
+  // The places that the negatives of this index chose, of another column of the same list.
+  int same_as = -1;
+  bool chosen() const { return choose != nullptr || same_as >= 0; }
+
   // Set by the trainer after Declare, before the first batch.
-  std::shared_ptr<const ItemCatalogue> catalogue = nullptr;
+  std::shared_ptr<const ItemCatalogue> catalogue = nullptr;  // Null where chosen().
   RandomKey key = {};
 };
 
@@ -116,6 +129,8 @@ struct Declaration {
   NegativesHandle AddNegatives(NegativesDecl negatives);  // Adds their lookup, too.
   // The lookup of some negatives.
   LookupHandle LookupOf(NegativesHandle negatives) const;
+  // Whether negatives are chosen from Batch::Whole().
+  bool NeedsWholeBatches() const;
 };
 
 // Checks what a model declared, once, before anything is created from it.

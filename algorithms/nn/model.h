@@ -43,13 +43,14 @@ class ForwardInput {
   };
   virtual Sequence LookupSequence(LookupHandle lookup) = 0;
   // Drawn negatives: rows [count, dim] (batch scope) or [batch * count, dim] (sample
-  // scope; those of sample i from i * count on). [0, dim] without samples, and always when
-  // not training.
+  // scope; those of sample i from i * count on), or, where the model chose them, one per place.
+  // [0, dim] without samples, and always when not training.
   struct NegativeRows {
     Var rows;
     const std::vector<FeatureId>* ids = nullptr;  // [rows]
     const std::vector<float>* log_q = nullptr;    // [rows] ItemCatalogue::LogQ of ids.
     const ItemCatalogue* catalogue = nullptr;     // For the positives' LogQ; may be null.
+    RandomKey key = {};                           // NegativesDecl::key
   };
   virtual NegativeRows Negatives(NegativesHandle negatives) = 0;
   // Dense features [batch, num_dense]; invalid Var when the schema has none.

@@ -283,7 +283,7 @@ ForwardInput::NegativeRows StepImpl::Negatives(NegativesHandle handle) {
   const DrawnNegatives& drawn = input_.batch->negatives[i];
   const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(lookup.index)];
   return {LookupOrFail(lookup, true, 0, Group(index.group).dim), &drawn.ids, &drawn.log_q,
-          declaration_.negatives[i].catalogue.get()};
+          declaration_.negatives[i].catalogue.get(), declaration_.negatives[i].key};
 }
 
 Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,

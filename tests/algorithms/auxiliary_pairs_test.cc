@@ -8,7 +8,8 @@
 namespace pagoda {
 namespace {
 
-// Samples with random histories: what DrawAuxiliaryPairs reads, and who owns each event.
+// Samples with random histories: what DrawAuxiliaryPairs reads, and who owns each event. All of
+// them are the pool.
 struct World {
   explicit World(uint64_t seed, size_t samples, uint64_t num_users, uint64_t num_categories) {
     const RandomKey key{seed};
@@ -34,11 +35,8 @@ struct World {
   }
   AuxiliaryInput Input() const {
     AuxiliaryInput input;
-    input.limited = &limited;
+    input.own = input.pool = {&limited, &items, &categories, users};
     input.deep = &deep;
-    input.items = &items;
-    input.categories = &categories;
-    input.users = users;
     input.first_sample = 70;
     return input;
   }
@@ -46,9 +44,10 @@ struct World {
   size_t RowOf(int32_t place) const {
     return static_cast<size_t>(limited.rows[static_cast<size_t>(place)]);
   }
-  bool MayOppose(int32_t other, int32_t term) const {
-    return items[RowOf(other)] != items[RowOf(term)] &&
-           users[owner[RowOf(other)]] != users[owner[RowOf(term)]];
+  // Places among all events.
+  bool MayOppose(size_t other, size_t term) const {
+    return is_limited[other] && items[other] != items[term] &&
+           users[owner[other]] != users[owner[term]];
   }
 
   std::vector<FeatureId> items, categories, users;
@@ -116,80 +115,92 @@ TEST_CASE("auxiliary negatives are other users' items, of the category where the
     const AuxiliaryPairs pairs = DrawAuxiliaryPairs(world.Input(), Settings());
     size_t p = 0;
     for (size_t t = 0; t < pairs.terms.size(); ++t) {
-      const int32_t term = pairs.terms[t];
-      REQUIRE(pairs.pair_event[p] == term);
-      REQUIRE(pairs.pair_label[p] == 1.0f);
-      REQUIRE(pairs.pair_weight[p] == 1.0f);
+      const size_t term = world.RowOf(pairs.terms[t]);
       bool alike = false, any = false;
-      for (int32_t other = 0; other < static_cast<int32_t>(world.limited.rows.size()); ++other) {
+      for (size_t other = 0; other < world.items.size(); ++other) {
         if (!world.MayOppose(other, term)) continue;
         any = true;
-        alike =
-            alike || world.categories[world.RowOf(other)] == world.categories[world.RowOf(term)];
+        alike = alike || world.categories[other] == world.categories[term];
       }
       size_t negatives = 0;
-      for (++p; p < pairs.pair_term.size() && pairs.pair_label[p] == 0.0f; ++p, ++negatives) {
-        const int32_t other = pairs.pair_event[p];
-        REQUIRE(pairs.pair_term[p] == static_cast<int32_t>(t));
-        REQUIRE(pairs.pair_weight[p] == 0.25f);
+      for (; p < pairs.other_term.size() && pairs.other_term[p] == static_cast<int32_t>(t); ++p) {
+        const auto other = static_cast<size_t>(pairs.others[p]);
+        ++negatives;
         REQUIRE(world.MayOppose(other, term));
-        if (!alike) continue;
-        REQUIRE(world.categories[world.RowOf(other)] == world.categories[world.RowOf(term)]);
+        if (alike) REQUIRE(world.categories[other] == world.categories[term]);
       }
       REQUIRE(negatives == (any ? 4u : 0u));
       alike_seen += alike;
       fallback_seen += any && !alike;
       missing_seen += !any;
     }
-    REQUIRE(p == pairs.pair_term.size());
+    REQUIRE(p == pairs.other_term.size());
+    REQUIRE(p == pairs.others.size());
   }
   REQUIRE(alike_seen > 20);
   REQUIRE(fallback_seen > 20);
   REQUIRE(missing_seen > 5);
 }
 
-TEST_CASE("auxiliary terms of a sample depend on its global index, not on the batch") {
+// What the pairs ask about, free of how samples are parted: of each term the item, and then the
+// events it is compared with.
+using Questions = std::vector<std::pair<FeatureId, std::vector<int32_t>>>;
+Questions QuestionsOf(const AuxiliaryPairs& pairs, const LimitedEvents& own) {
+  Questions questions;
+  for (const int32_t term : pairs.terms) {
+    const auto row = static_cast<size_t>(own.stream->rows[static_cast<size_t>(term)]);
+    questions.push_back({(*own.items)[row], {}});
+  }
+  for (size_t p = 0; p < pairs.others.size(); ++p) {
+    questions[static_cast<size_t>(pairs.other_term[p])].second.push_back(pairs.others[p]);
+  }
+  return questions;
+}
+
+TEST_CASE("auxiliary terms and what they are compared with do not depend on the layout") {
   const World world(3, 12, 5, 3);
-  const AuxiliaryPairs all = DrawAuxiliaryPairs(world.Input(), Settings());
-  const auto items_of = [&](const AuxiliaryPairs& pairs, const nn::EventStream& limited) {
-    std::vector<FeatureId> items;
-    for (const int32_t term : pairs.terms) {
-      items.push_back(world.items[static_cast<size_t>(limited.rows[static_cast<size_t>(term)])]);
+  const Questions all =
+      QuestionsOf(DrawAuxiliaryPairs(world.Input(), Settings()), world.Input().own);
+  REQUIRE(all.size() > 10);
+  for (const size_t workers : {2, 3, 12, 20}) {
+    CAPTURE(workers);
+    Questions joined;
+    for (size_t worker = 0; worker < workers; ++worker) {
+      const size_t begin = 12 * worker / workers, end = 12 * (worker + 1) / workers;
+      const auto part_of = [&](const nn::EventStream& stream) {
+        nn::EventStream part;
+        part.rows.assign(stream.rows.begin() + stream.offsets[begin],
+                         stream.rows.begin() + stream.offsets[end]);
+        for (size_t i = begin + 1; i <= end; ++i) {
+          part.offsets.push_back(stream.offsets[i] - stream.offsets[begin]);
+        }
+        return part;
+      };
+      const nn::EventStream limited = part_of(world.limited), deep = part_of(world.deep);
+      AuxiliaryInput input = world.Input();
+      input.own.stream = &limited;
+      input.deep = &deep;
+      input.own.users.assign(world.users.begin() + static_cast<std::ptrdiff_t>(begin),
+                             world.users.begin() + static_cast<std::ptrdiff_t>(end));
+      input.first_sample += begin;
+      const AuxiliaryPairs pairs = DrawAuxiliaryPairs(input, Settings());
+      const Questions part = QuestionsOf(pairs, input.own);
+      joined.insert(joined.end(), part.begin(), part.end());
     }
-    return items;
-  };
-  // The last seven samples alone.
-  const auto tail = [](const nn::EventStream& stream) {
-    nn::EventStream part;
-    part.rows.assign(stream.rows.begin() + stream.offsets[5], stream.rows.end());
-    for (size_t i = 6; i < stream.offsets.size(); ++i) {
-      part.offsets.push_back(stream.offsets[i] - stream.offsets[5]);
-    }
-    return part;
-  };
-  const nn::EventStream limited = tail(world.limited), deep = tail(world.deep);
-  AuxiliaryInput input = world.Input();
-  input.limited = &limited;
-  input.deep = &deep;
-  input.users.erase(input.users.begin(), input.users.begin() + 5);
-  input.first_sample += 5;
-  const std::vector<FeatureId> part = items_of(DrawAuxiliaryPairs(input, Settings()), limited);
-  const std::vector<FeatureId> whole = items_of(all, world.limited);
-  REQUIRE(part.size() > 5);
-  REQUIRE(part.size() < whole.size());
-  REQUIRE(std::equal(part.rbegin(), part.rend(), whole.rbegin()));
+    REQUIRE(joined == all);
+  }
   // Another key asks about others, and the same about the same.
   AuxiliarySettings other = Settings();
   other.key = RandomKey{12};
-  REQUIRE(DrawAuxiliaryPairs(world.Input(), other).terms != all.terms);
-  REQUIRE(DrawAuxiliaryPairs(world.Input(), Settings()).pair_event == all.pair_event);
+  REQUIRE(QuestionsOf(DrawAuxiliaryPairs(world.Input(), other), world.Input().own) != all);
+  REQUIRE(QuestionsOf(DrawAuxiliaryPairs(world.Input(), Settings()), world.Input().own) == all);
 }
 
 TEST_CASE("auxiliary pairs of no samples are none") {
   const World world(1, 0, 1, 1);
   const AuxiliaryPairs pairs = DrawAuxiliaryPairs(world.Input(), Settings());
   REQUIRE(pairs.terms.empty());
-  REQUIRE(pairs.pair_term.empty());
+  REQUIRE(pairs.others.empty());
   REQUIRE(pairs.limited_offsets == std::vector<int32_t>{0});
 }
 

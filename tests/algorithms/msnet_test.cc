@@ -1,5 +1,4 @@
 #include "algorithms/msnet/auxiliary_pairs.h"
-#include "base/hash.h"
 #include "tests/algorithms/model_harness.h"
 
 namespace pagoda {
@@ -162,15 +161,12 @@ AuxiliaryPairs PairsOf(const Oracle& o) {
     return &o.batch().sparse[static_cast<size_t>(o.schema().SparseIndex(name))].ids;
   };
   AuxiliaryInput input;
-  input.limited = &limited;
+  input.own = input.pool = {&limited, ids("past_item"), ids("past_genre"), *ids("user")};
   input.deep = &deep;
-  input.items = ids("past_item");
-  input.categories = ids("past_genre");
-  input.users = *ids("user");
   input.first_sample = o.batch().first_sample;
   AuxiliarySettings settings;
   settings.events = settings.negatives = settings.window = 2;
-  settings.key = StepSettings().random.Derive(HashBytes("msnet.aux"));
+  settings.key = RandomKey{41};  // The harness gives it to negatives.
   return DrawAuxiliaryPairs(input, settings);
 }
 
@@ -187,22 +183,32 @@ Vector Mean(const std::vector<Vector>& rows, const std::vector<int32_t>& places,
 double AuxiliaryLoss(const Oracle& o, const Oracle& fixed) {
   const AuxiliaryPairs pairs = PairsOf(o);
   const Formula formula(o, fixed, "aux");
-  std::vector<Vector> limited, deep;
+  std::vector<Vector> limited, deep, all;  // All: item and sides alone, as if all were limited.
   for (size_t i = 0; i < static_cast<size_t>(o.batch().size); ++i) {
     for (Vector& event : formula.Stream(i, 1, 3)) limited.push_back(event);
     for (Vector& event : formula.Stream(i, 0, 3)) deep.push_back(event);
+    const std::vector<Vector> items = o.Events(i, "past_item"),
+                              constants = fixed.Events(i, "past_item"),
+                              genres = o.Events(i, "past_genre"),
+                              brands = o.Events(i, "past_brand");
+    for (size_t j = 0; j < items.size(); ++j) {
+      all.push_back(formula.Meta(items[j], constants[j], Join(genres[j], brands[j])));
+    }
   }
   double sum = 0.0;
-  for (size_t p = 0; p < pairs.pair_term.size(); ++p) {
-    const auto t = static_cast<size_t>(pairs.pair_term[p]);
+  std::vector<Vector> users;
+  for (size_t t = 0; t < pairs.terms.size(); ++t) {
     const Vector before =
         Join(Mean(limited, pairs.earlier_limited, pairs.limited_offsets[t],
                   pairs.limited_offsets[t + 1], 8),
              Mean(deep, pairs.earlier_deep, pairs.deep_offsets[t], pairs.deep_offsets[t + 1], 8));
-    const Vector user = o.Linear("aux_user", before);
-    const Vector& event = limited[static_cast<size_t>(pairs.pair_event[p])];
-    const double score = Dot(user, Vector(event.begin(), event.begin() + 2));
-    sum += double{pairs.pair_weight[p]} * LogLossOf(score, double{pairs.pair_label[p]});
+    users.push_back(o.Linear("aux_user", before));
+    const Vector& event = limited[static_cast<size_t>(pairs.terms[t])];
+    sum += LogLossOf(Dot(users[t], Vector(event.begin(), event.begin() + 2)), 1.0);
+  }
+  for (size_t p = 0; p < pairs.others.size(); ++p) {
+    const Vector& user = users[static_cast<size_t>(pairs.other_term[p])];
+    sum += 0.5 * LogLossOf(Dot(user, all[static_cast<size_t>(pairs.others[p])]), 0.0);
   }
   return pairs.terms.empty() ? 0.0 : sum / static_cast<double>(pairs.terms.size());
 }
@@ -293,6 +299,63 @@ TEST_CASE("the auxiliary loss teaches the row of a sold item that is no candidat
   REQUIRE(GradientOfItem(with, batch, sold) != zero);
 }
 
+TEST_CASE("msnet on two halves of a batch has the losses and gradients of all of it") {
+  const FeatureSchema schema = MsNetSchema(true);
+  Batch all = SmallBatch(schema, 9, 6);
+  all.first_sample = all.global_first_sample = 18;
+  const ModelHarness harness("msnet", MsNetOptions("aux"), schema);
+  TestDevice device;
+  const StepResult one = harness.Run(device, all);
+  const std::vector<double> counts = {one.losses[0].count, one.losses[1].count};
+  REQUIRE(counts[1] > 4.0);
+  // By table and id; only rows that learn.
+  using RowGradients = std::map<std::pair<std::string, FeatureId>, Oracle::Vector>;
+  const auto add_rows = [&](const Batch& batch, const StepResult& step, RowGradients* sums) {
+    const PreparedBatch prepared = harness.Prepare(batch);
+    for (size_t t = 0; t < prepared.unique_ids.size(); ++t) {
+      const TableDecl& table = harness.declaration().tables[t];
+      const auto dim = static_cast<size_t>(table.dim);
+      for (size_t r = 0; r < prepared.unique_ids[t].size(); ++r) {
+        Vector& sum = (*sums)[{table.name, prepared.unique_ids[t][r]}];
+        sum.resize(dim);
+        for (size_t c = 0; c < dim; ++c) sum[c] += double{step.row_gradients[t][r * dim + c]};
+      }
+    }
+  };
+  RowGradients rows, part_rows;
+  add_rows(all, one, &rows);
+  Vector dense(one.dense_gradients.size());
+  std::vector<double> sums(2), part_counts(2);
+  for (const int64_t begin : {0, 4}) {
+    const int64_t end = begin == 0 ? 4 : 9;
+    Batch part = SubBatch(all, schema, begin, end);
+    part.global_first_sample = all.global_first_sample;
+    part.whole = std::make_shared<const Batch>(all);
+    part.first_of_whole = begin;
+    const StepResult step = harness.Run(device, part, {.global_counts = counts});
+    add_rows(part, step, &part_rows);
+    for (size_t k = 0; k < dense.size(); ++k) dense[k] += double{step.dense_gradients[k]};
+    for (size_t k = 0; k < 2; ++k) {
+      sums[k] += step.losses[k].sum;
+      part_counts[k] += step.losses[k].count;
+    }
+  }
+  for (size_t k = 0; k < 2; ++k) {
+    REQUIRE(part_counts[k] == Approx(counts[k]));
+    REQUIRE(sums[k] == Approx(one.losses[k].sum).epsilon(1e-5));
+  }
+  for (size_t k = 0; k < dense.size(); ++k) {
+    REQUIRE(dense[k] == Approx(double{one.dense_gradients[k]}).epsilon(1e-4).margin(1e-6));
+  }
+  REQUIRE(rows.size() == part_rows.size());
+  for (const auto& [row, gradient] : rows) {
+    CAPTURE(row.first, row.second);
+    for (size_t c = 0; c < gradient.size(); ++c) {
+      REQUIRE(part_rows.at(row)[c] == Approx(gradient[c]).epsilon(1e-4).margin(1e-6));
+    }
+  }
+}
+
 TEST_CASE("limited events are not crowded out: deep-stock events leave their attention as it is") {
   const FeatureSchema schema = MsNetSchema(true);
   Batch batch = SmallBatch(schema, 9, 6), more = batch;
@@ -354,6 +417,10 @@ TEST_CASE("msnet refuses what does not fit the schema or the batch, by name") {
   ++stocks.offsets.back();
   TestDevice device;
   RequireInvalid(harness.TryRun(device, batch, {}).status(), "'past_stock'");
+  // So is a row of another worker.
+  Batch own = SmallBatch(schema, 2, 6);
+  own.whole = std::make_shared<const Batch>(batch);
+  RequireInvalid(harness.TryRun(device, own, {}).status(), "'past_stock'");
 }
 
 }  // namespace

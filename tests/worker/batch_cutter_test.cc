@@ -137,6 +137,40 @@ TEST_CASE("more workers than rows leave some slices empty") {
   CHECK(total == 3);
 }
 
+TEST_CASE("a slice may come with all rows of its global batch") {
+  for (const int workers : {1, 2, 3, 7}) {
+    for (int rank = 0; rank < workers; ++rank) {
+      CAPTURE(workers, rank);
+      CutterOptions options = OptionsFor(5, rank, workers);
+      options.whole = true;
+      FakeWindows windows({3, 1, 7});  // Batches of 5, 5 and 1 rows, across windows.
+      BatchCutter cutter(options, {}, [&] { return windows.Next(); });
+      int64_t first = 0;
+      for (const int64_t size : {5, 5, 1}) {
+        const auto batch = cutter.Next();
+        REQUIRE(batch.ok());
+        REQUIRE(batch->has_value());
+        const RawBatch& raw = **batch;
+        REQUIRE(raw.whole.size() == static_cast<size_t>(workers == 1 ? 0 : size));
+        for (size_t i = 0; i < raw.whole.size(); ++i) {
+          CHECK(raw.whole[i].line == first + static_cast<int64_t>(i));
+        }
+        for (size_t i = 0; workers > 1 && i < raw.rows.size(); ++i) {
+          const auto place = static_cast<size_t>(raw.first_of_whole) + i;
+          CHECK(raw.rows[i].line == raw.whole[place].line);
+        }
+        first += size;
+      }
+    }
+  }
+  CutterOptions options = OptionsFor(4, 1, 2);
+  options.whole = true;
+  options.share = BatchShare::kRoundRobin;
+  FakeWindows windows({8});
+  BatchCutter cutter(options, {}, [&] { return windows.Next(); });
+  CHECK((**cutter.Next()).whole.empty());
+}
+
 TEST_CASE("an error comes after the batches before it, and stays") {
   FakeWindows windows({5, 5, 5});
   windows.FailAfter(2);

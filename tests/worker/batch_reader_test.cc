@@ -213,6 +213,31 @@ TEST_CASE("the workers' slices make up each global batch") {
   }
 }
 
+TEST_CASE("every worker sees all of each global batch where that is asked for") {
+  const ThreeFiles files;
+  for (const int workers : {1, 2, 5}) {
+    ReaderOptions options = OptionsFor(files.paths, 31);
+    options.data.shuffle_rows = 50;
+    options.whole_batches = true;
+    const auto expected = Oracle(files.rows, options);
+    options.num_workers = workers;
+    for (options.rank = 0; options.rank < workers; ++options.rank) {
+      CAPTURE(workers, options.rank);
+      const std::unique_ptr<BatchReader> reader = testing::Open(options);
+      for (const std::vector<int64_t>& rows : expected) {
+        const std::optional<Batch> batch = *reader->Next();
+        REQUIRE(batch.has_value());
+        CHECK((batch->whole == nullptr) == (workers == 1));
+        CHECK(testing::RowsOf(batch->Whole()) == rows);
+        CHECK(batch->Whole().first_sample == batch->global_first_sample);
+        const std::vector<int64_t> own = testing::RowsOf(*batch);
+        const auto begin = static_cast<size_t>(batch->first_of_whole);
+        for (size_t i = 0; i < own.size(); ++i) CHECK(own[i] == rows[begin + i]);
+      }
+    }
+  }
+}
+
 TEST_CASE("round robin hands whole batches to the workers in turn") {
   const ThreeFiles files;
   ReaderOptions options = OptionsFor(files.paths, 10);

@@ -69,6 +69,24 @@ TEST_CASE("popularity is one more than the occurrences in the training data, to 
   }
 }
 
+TEST_CASE("negatives that the model chooses need no items, and have a key of the seed") {
+  std::vector<uint64_t> keys;
+  for (const uint64_t seed : {5, 5, 6}) {
+    World world;
+    world.Add(NegativeSampler::kUniform);
+    world.options.seed = seed;
+    world.options.evaluation.items.files = {};
+    world.declaration.negatives[0].choose = [](const Batch&, RandomKey) {
+      return std::vector<int32_t>();
+    };
+    REQUIRE(LoadNegatives(world.options, &world.declaration).ok());
+    CHECK(world.declaration.negatives[0].catalogue == nullptr);
+    keys.push_back(world.declaration.negatives[0].key.value);
+  }
+  CHECK(keys[0] == keys[1]);
+  CHECK(keys[0] != keys[2]);
+}
+
 TEST_CASE("negatives without items are refused in words") {
   World world;
   world.Add(NegativeSampler::kUniform);

@@ -267,5 +267,96 @@ TEST_CASE("negatives that make no sense are refused") {
   refused([](NegativesDecl& n) { n.popularity_power = -1.0; }, "power of -1");
 }
 
+// A history of pairs (item, brand). Chosen is the last pair of each sample of the global batch,
+// from sample key.value on.
+struct ChosenWorld {
+  ChosenWorld() {
+    for (const char* name : {"item", "brand"}) {
+      FeatureSpec spec;
+      spec.name = name;
+      spec.kind = FeatureKind::kId;
+      spec.separator = "|";
+      spec.last = 9;
+      schema.features.push_back(spec);
+      declaration.AddTable({.name = name, .dim = 2});
+    }
+    NegativesDecl items;
+    items.feature = items.table = 0;
+    items.count = 1;
+    items.choose = [](const Batch& of, RandomKey key) {
+      std::vector<int32_t> places;
+      const std::vector<int32_t>& offsets = of.Whole().sparse[0].offsets;
+      for (size_t i = key.value; i + 1 < offsets.size(); ++i) {
+        if (offsets[i] < offsets[i + 1]) places.push_back(offsets[i + 1] - 1);
+      }
+      return places;
+    };
+    NegativesDecl brands = items;
+    brands.feature = brands.table = 1;
+    brands.choose = nullptr;
+    brands.same_as = declaration.AddNegatives(items).index;
+    declaration.AddNegatives(brands);
+    declaration.negatives[0].key = RandomKey{1};
+    batch.size = 3;
+    batch.sparse.resize(2);
+    batch.sparse[0] = {{1, 2, 3, 4, 5}, {0, 2, 4, 5}};
+    batch.sparse[1] = {{11, 12, 13, 14, 15}, {0, 2, 4, 5}};
+  }
+
+  FeatureSchema schema;
+  Declaration declaration;
+  Batch batch;
+};
+
+TEST_CASE("chosen negatives are values of the whole global batch, column by column") {
+  ChosenWorld world;
+  REQUIRE(CheckDeclaration(world.schema, world.declaration).ok());
+  REQUIRE(world.declaration.NeedsWholeBatches());
+  const auto ids = [&](const Batch& batch, size_t k) {
+    return Prepare(world.schema, world.declaration, batch).negatives[k].ids;
+  };
+  CHECK(ids(world.batch, 0) == std::vector<FeatureId>{4, 5});
+  CHECK(ids(world.batch, 1) == std::vector<FeatureId>{14, 15});
+  // A worker with the first sample alone sees the others' values, and has rows for them.
+  Batch own = world.batch;
+  own.size = 1;
+  own.sparse[0] = {{1, 2}, {0, 2}};
+  own.sparse[1] = {{11, 12}, {0, 2}};
+  own.whole = std::make_shared<const Batch>(world.batch);
+  CHECK(ids(own, 0) == std::vector<FeatureId>{4, 5});
+  const PreparedBatch prepared = Prepare(world.schema, world.declaration, own);
+  CHECK(prepared.unique_ids[1] == std::vector<FeatureId>{14, 15});
+  CHECK(IdsOfLookup(prepared, 1, 1) == std::vector<FeatureId>{14, 15});
+  CHECK(prepared.lookups[0].offsets == std::vector<int32_t>{0, 1, 2});
+  CHECK(Prepare(world.schema, world.declaration, own, BatchUse::kScore).negatives[0].ids.empty());
+  CHECK(ids(EmptyBatch(world.schema), 0).empty());
+  CHECK_FALSE(WithNegatives(NegativeScope::kBatch, 4).NeedsWholeBatches());
+}
+
+TEST_CASE("chosen negatives that make no sense are refused") {
+  const auto refused = [](const std::function<void(ChosenWorld&)>& change,
+                          const std::string& word) {
+    ChosenWorld world;
+    change(world);
+    RequireInvalid(CheckDeclaration(world.schema, world.declaration), word);
+  };
+  refused([](ChosenWorld& w) { w.schema.features[0].last = 0; }, "feature 'item', which is no seq");
+  refused([](ChosenWorld& w) { w.declaration.negatives[0].count = 2; }, "must have count 1");
+  refused([](ChosenWorld& w) { w.declaration.negatives[1].same_as = 1; },
+          "the places of negatives 1");
+  refused(
+      [](ChosenWorld& w) {
+        w.declaration.negatives[0].choose = nullptr;
+        w.declaration.negatives[0].same_as = 0;
+      },
+      "the places of negatives 0");
+  ChosenWorld world;
+  world.declaration.negatives[0].choose = [](const Batch&, RandomKey) {
+    return std::vector<int32_t>{5};
+  };
+  RequireInvalid(PrepareBatch(world.schema, world.declaration, world.batch).status(),
+                 "chose place 5 among 5 values");
+}
+
 }  // namespace
 }  // namespace pagoda

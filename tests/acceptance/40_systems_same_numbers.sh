@@ -22,6 +22,13 @@ for model in $models; do
            --set dense.optimizer=adagrad --set dense.learning_rate=0.01 --set dense.epsilon=0.001)
   # Dice looks at a worker's own part of the batch.
   [ "$model" = din ] && options+=(--set model.activation=tanh)
+  # LREA's layer norms divide rows by their own size, and the attended values by theirs: with rows
+  # of 0.05 and these rates a last bit grows about five-fold a step (losses agree to 1e-7 for five
+  # steps, to 1e-2 after 15), and then max(0, .) or the loss on negative weights switches somewhere.
+  # Rows farther from zero and smaller rates leave the order of summation at 1e-5; a wrong part of
+  # a gradient would still show, since biases and shifts start at zero.
+  [ "$model" = lrea ] && options+=(--set sparse.init_stddev=0.3 --set sparse.learning_rate=0.01
+                                   --set dense.learning_rate=0.001)
   run() {  # run LAYOUT COMMAND OPTIONS...
     local layout="$1" command="$2" output="$SCRATCH/$model-$1" stage
     shift 2

@@ -101,7 +101,8 @@ class Cooccurrence : public World {
 
   RandomKey key_;
   bool null_;
-  int64_t users_, impressions_, items_, categories_, length_min_, length_max_, candidates_;
+  int64_t users_, impressions_, test_impressions_, items_, categories_;
+  int64_t length_min_, length_max_, candidates_;
   double stickiness_, choice_sharpness_, sharpness_, flips_;
   int64_t train_users_, valid_users_;
   std::vector<Vector> latents_;    // Of length 1: only their directions count.
@@ -113,6 +114,7 @@ Cooccurrence::Cooccurrence(const KnobValues& knobs)
       null_(knobs.variant() == "null"),
       users_(knobs.Whole("users")),
       impressions_(knobs.Whole("impressions")),
+      test_impressions_(knobs.Whole("test_impressions")),
       items_(knobs.Whole("items")),
       categories_(knobs.Whole("categories_count")),
       length_min_(knobs.Whole("length_min")),
@@ -315,7 +317,8 @@ void Cooccurrence::WriteUnit(int64_t unit, std::vector<std::string>* texts,
   for (int64_t user = unit * kUnitUsers; user < end; ++user) {
     const std::vector<int64_t> items = Sequence(user);
     const File file = FileOf(user);
-    for (int64_t i = 0; i < impressions_; ++i) {
+    const bool of_test = file == kTest && test_impressions_ > 0;
+    for (int64_t i = 0; i < (of_test ? test_impressions_ : impressions_); ++i) {
       WriteImpression(user, items, i, file, &(*texts)[file], figures);
     }
     WritePretraining(user, items, texts);
@@ -333,6 +336,7 @@ WorldFacts Cooccurrence::Facts(const Figures& figures) const {
 std::vector<Knob> KnobList() {
   return {{"users", 60000, 1, 1e10, true, "users of all files"},
           {"impressions", 2, 1, 1000, true, "labelled rows of a user"},
+          {"test_impressions", 0, 0, 1000, true, "those of a user of test.csv; 0: as many"},
           {"items", 20000, 2, 1e8, true, "items"},
           {"categories_count", 200, 1, 1e6, true, "categories"},
           {"item_spread", 0.7, 0, 100, false, "spread of items in a category of spread 1"},

@@ -69,6 +69,28 @@ TEST_CASE("cooccurrence: users, sequences and files are as stated") {
   for (const double user : users["test"]) CHECK(users["train"].count(user) == 0);
 }
 
+TEST_CASE("cooccurrence: test_impressions adds rows to the test's users alone") {
+  const GeneratedWorld few = Generate("cooccurrence", 4, kSmall);
+  const GeneratedWorld many = Generate("cooccurrence", 4, With(kSmall, {"test_impressions=5"}));
+  REQUIRE(few["test"].rows() == 225 * 2);
+  REQUIRE(many["test"].rows() == 225 * 5);
+  for (const std::string file : {"train", "valid", "pretrain"}) {
+    REQUIRE(many[file].rows() == few[file].rows());
+    for (const std::string column : {"user", "items", "item", "click"}) {
+      for (size_t row = 0; row < few[file].rows(); ++row) {
+        if (many[file].Text(column, row) != few[file].Text(column, row)) FAIL(file << column);
+      }
+    }
+  }
+  // The rows that both have are the same.
+  for (size_t row = 0; row < few["test"].rows(); ++row) {
+    const size_t same = row / 2 * 5 + row % 2;
+    CHECK(many["test"].Number("user", same) == few["test"].Number("user", row));
+    CHECK(many["test"].Number("item", same) == few["test"].Number("item", row));
+    CHECK(many["test"].Number("click", same) == few["test"].Number("click", row));
+  }
+}
+
 // How often two events of a sequence have one category.
 double SameCategory(const Table& table) {
   double same = 0.0, pairs = 0.0;

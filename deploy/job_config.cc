@@ -225,6 +225,8 @@ class JobParser {
     const std::unique_ptr<Model> instance = model->create(config_.trainer.model_options);
     PAGODA_RETURN_IF_ERROR_CONTEXT(instance->Declare(config_.trainer.schema, declaration_),
                                    WhereOf("model"));
+    config_.trainer.schema.label_may_lack = instance->rows_without_label();
+    if (config_.test) config_.test->schema.label_may_lack = instance->rows_without_label();
     return absl::OkStatus();
   }
 

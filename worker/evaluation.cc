@@ -135,8 +135,19 @@ void AddMetrics(const ScoredSamples& samples, const std::string& suffix, Evaluat
   result->more.push_back({absl::StrCat("log_loss", suffix), LogLoss(samples)});
 }
 
-void MeasureSlice(const ScoredRows& rows, const std::string& column, size_t slice,
-                  EvaluationResult* result) {
+// Of metrics of the label: a row without one has no weight.
+std::vector<float> LabelWeights(const ScoredRows& rows, const FeatureSchema& schema) {
+  std::vector<float> weights = rows.weights;
+  if (!schema.label_may_lack) return weights;
+  weights.resize(rows.labels.size(), 1.0f);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (rows.labels[i] == kNoLabel) weights[i] = 0.0f;
+  }
+  return weights;
+}
+
+void MeasureSlice(const ScoredRows& rows, const std::vector<float>& label_weights,
+                  const std::string& column, size_t slice, EvaluationResult* result) {
   const std::vector<std::string>& values = rows.slice_values[slice];
   for (size_t v = 0; v < values.size(); ++v) {
     std::vector<float> scores, labels, weights;
@@ -144,7 +155,7 @@ void MeasureSlice(const ScoredRows& rows, const std::string& column, size_t slic
       if (rows.slices[slice][i] != static_cast<int32_t>(v)) continue;
       scores.push_back(rows.scores[i]);
       labels.push_back(rows.labels[i]);
-      if (!rows.weights.empty()) weights.push_back(rows.weights[i]);
+      if (!label_weights.empty()) weights.push_back(label_weights[i]);
     }
     AddMetrics({scores, labels, weights}, absl::StrCat("[", column, "=", values[v], "]"), result);
   }
@@ -215,7 +226,8 @@ absl::StatusOr<ScoredRows> ScoreAll(const EvaluationContext& context, const Scor
 
 EvaluationResult Measure(const ScoredRows& rows, const FeatureSchema& schema,
                          const std::vector<MetricPair>& pairs) {
-  const ScoredSamples samples{rows.scores, rows.labels, rows.weights};
+  const std::vector<float> label_weights = LabelWeights(rows, schema);
+  const ScoredSamples samples{rows.scores, rows.labels, label_weights};
   EvaluationResult result;
   result.samples = static_cast<int64_t>(rows.scores.size());
   result.auc = Auc(samples);
@@ -228,10 +240,12 @@ EvaluationResult Measure(const ScoredRows& rows, const FeatureSchema& schema,
     const int target = pairs[p].target;
     const std::vector<float>& wanted =
         target < 0 ? rows.labels : rows.targets[static_cast<size_t>(target)];
-    AddMetrics({rows.outputs[p], wanted, rows.weights}, absl::StrCat("(", pairs[p].name, ")"),
-               &result);
+    const std::vector<float>& weights = target < 0 ? label_weights : rows.weights;
+    AddMetrics({rows.outputs[p], wanted, weights}, absl::StrCat("(", pairs[p].name, ")"), &result);
   }
-  for (size_t s = 0; s < rows.slices.size(); ++s) MeasureSlice(rows, schema.slices[s], s, &result);
+  for (size_t s = 0; s < rows.slices.size(); ++s) {
+    MeasureSlice(rows, label_weights, schema.slices[s], s, &result);
+  }
   return result;
 }
 

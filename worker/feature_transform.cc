@@ -155,6 +155,7 @@ absl::StatusOr<FeatureTransform> FeatureTransform::Create(const FeatureSchema& s
   transform.label_has_threshold_ = schema.label_has_threshold;
   transform.label_threshold_ = schema.label_threshold;
   transform.label_positive_ = schema.label_positive;
+  transform.label_may_lack_ = schema.label_may_lack;
   transform.weight_name_ = schema.weight;
   transform.group_name_ = schema.group;
   transform.target_names_ = schema.targets;
@@ -344,11 +345,13 @@ bool FeatureTransform::ReadLabel(const RowCells& cells, float* label, RowError* 
     *label = value >= label_threshold_ ? 1.0f : 0.0f;
     return true;
   }
-  if (value != 0.0 && value != 1.0) {
-    return Fail(cell,
-                absl::StrCat(role.Words(), " is neither 0 nor 1: ", Quoted(cell.text),
-                             " (label_threshold or label_positive would map it)"),
-                error);
+  const bool may_lack = label_may_lack_ && value == double{kNoLabel};
+  if (value != 0.0 && value != 1.0 && !may_lack) {
+    return Fail(
+        cell,
+        absl::StrCat(role.Words(), " is neither 0 nor 1", label_may_lack_ ? " nor 2" : "", ": ",
+                     Quoted(cell.text), " (label_threshold or label_positive would map it)"),
+        error);
   }
   *label = static_cast<float>(value);
   return true;

@@ -89,7 +89,7 @@ class FeatureTransform {
   std::vector<size_t> join_sparse_, join_dense_;  // Per join: how many features of each sort.
   size_t num_sparse_ = 0, num_dense_ = 0;
   ColumnSlots slots_;
-  bool needs_labels_ = true;
+  bool needs_labels_ = true, label_may_lack_ = false;
   bool label_has_threshold_ = false;
   double label_threshold_ = 0.0;
   std::string label_name_, label_positive_, weight_name_, group_name_;

@@ -15,6 +15,7 @@ class Gpsd : public Model {
  public:
   explicit Gpsd(const ModelOptions& options) : options_(options) {}
   bool retrieval() const override { return options_.Get<std::string>("task") == "generate"; }
+  bool rows_without_label() const override { return true; }
 
   absl::Status Declare(const FeatureSchema& schema, Declaration& declaration) override {
     schema_ = schema;
@@ -259,8 +260,8 @@ class Gpsd : public Model {
     loss.name = "log_loss";
     std::vector<float> weights;
     for (size_t i = 0; i < batch.labels.size(); ++i) {
-      const bool clicked_or_not = batch.labels[i] == 0.0f || batch.labels[i] == 1.0f;
-      weights.push_back(!clicked_or_not ? 0.0f : batch.weights.empty() ? 1.0f : batch.weights[i]);
+      const bool unlabelled = batch.labels[i] == kNoLabel;
+      weights.push_back(unlabelled ? 0.0f : batch.weights.empty() ? 1.0f : batch.weights[i]);
       loss.count += double{weights.back()};
     }
     loss.sum =

@@ -68,6 +68,9 @@ struct JoinSpec {
   const std::string& key_name() const { return key.empty() ? column_name() : key; }
 };
 
+// The label of a row that has none (Model::rows_without_label).
+inline constexpr float kNoLabel = 2.0f;
+
 struct FeatureSchema {
   std::vector<FeatureSpec> features;  // In job-file order.
   std::vector<JoinSpec> joins;        // In job-file order.
@@ -75,6 +78,8 @@ struct FeatureSchema {
   // label = value >= threshold when set, else the cell must be 0 or 1 (or equal
   // to `label_positive`, when that is not empty, for 1, anything else 0).
   bool label_has_threshold = false;
+  // The cell may be 2 as well, kNoLabel: the model takes rows without a label.
+  bool label_may_lack = false;
   double label_threshold = 0.0;
   std::string label_positive;
   std::string weight;                // Column of the sample weight; empty: 1.

@@ -108,6 +108,10 @@ class Model {
 
   // True for models evaluated by ranking items (Recall@K) rather than by AUC.
   virtual bool retrieval() const { return false; }
+
+  // True for models that take rows with label 2: rows without a label, which train other parts
+  // of the model. The reader refuses such a label for the others; metrics leave the rows out.
+  virtual bool rows_without_label() const { return false; }
 };
 
 // A name in the job file's [model] section, with the options it understands.

@@ -154,6 +154,30 @@ TEST_CASE("schema and features") {
   CHECK(schema.features[2].table_name() == "jobs");
 }
 
+TEST_CASE("the model says whether a label may be 2") {
+  const JobConfig dnn = Good(kJob);
+  CHECK_FALSE(dnn.trainer.schema.label_may_lack);
+  CHECK_FALSE(dnn.test->schema.label_may_lack);
+  const JobConfig gpsd = Good(R"([job]
+name = "shop"
+[data]
+files = "train.csv"
+[data.test]
+files = "test.csv"
+[schema]
+label = "click"
+[features]
+item = "id"
+history = { kind = "id", table = "item", separator = "|", last = 5 }
+[model]
+name = "gpsd"
+task = "rank"
+embedding_dim = 8
+)");
+  CHECK(gpsd.trainer.schema.label_may_lack);
+  CHECK(gpsd.test->schema.label_may_lack);
+}
+
 TEST_CASE("rows: [sparse] for all, [table.NAME] where one differs") {
   const SparseOptions sparse = Good(kJob).trainer.sparse;
   CHECK(sparse.optimizer.kind() == "rowwise_adagrad");

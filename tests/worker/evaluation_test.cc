@@ -60,6 +60,55 @@ TEST_CASE("pairs and slices are the metrics of their rows") {
   }
 }
 
+// The metrics of some rows, with slices and pairs.
+EvaluationResult Measured(const ScoredRows& rows, const FeatureSchema& schema) {
+  const auto pairs = ParsePairs({"cvr:buy", "cvr:label"}, schema);
+  REQUIRE(pairs.ok());
+  return Measure(rows, schema, *pairs);
+}
+
+TEST_CASE("metrics of the label leave rows without one out, those of targets do not") {
+  FeatureSchema schema;
+  schema.targets = {"buy"};
+  schema.slices = {"where"};
+  schema.label_may_lack = true;
+  for (const bool weighted : {false, true}) {
+    ScoredRows all, labelled;
+    for (ScoredRows* rows : {&all, &labelled}) {
+      rows->outputs.resize(2);
+      rows->targets.resize(1);
+      rows->slices.resize(1);
+      rows->slice_values = {{"top"}};
+    }
+    for (size_t i = 0; i < 101; ++i) {
+      const auto draw = [&](uint64_t k) { return RandomUniform(RandomKey{k}, i); };
+      const float label = i % 3 == 2 ? kNoLabel : draw(2) < 0.4f ? 1.0f : 0.0f;
+      for (ScoredRows* rows : {&all, &labelled}) {
+        if (rows == &labelled && label == kNoLabel) continue;
+        rows->scores.push_back(draw(1));
+        rows->labels.push_back(label);
+        if (weighted) rows->weights.push_back(0.5f + draw(3));
+        rows->groups.push_back(i % 7);
+        rows->targets[0].push_back(draw(4) < 0.3f ? 1.0f : 0.0f);
+        rows->outputs[0].push_back(draw(5));
+        rows->outputs[1].push_back(draw(5));
+        rows->slices[0].push_back(0);
+      }
+    }
+    const EvaluationResult with = Measured(all, schema), without = Measured(labelled, schema);
+    CHECK(with.auc == Approx(without.auc));
+    CHECK(with.log_loss == Approx(without.log_loss));
+    CHECK(with.normalized_entropy == Approx(without.normalized_entropy));
+    CHECK(with.calibration == Approx(without.calibration));
+    CHECK(with.gauc == Approx(without.gauc));
+    std::map<std::string, double> more = ByName(with), expected = ByName(without);
+    for (const char* name : {"auc(cvr:label)", "auc[where=top]", "log_loss[where=top]"}) {
+      CHECK(more.at(name) == Approx(expected.at(name)));
+    }
+    CHECK(more.at("auc(cvr:buy)") == Auc({all.outputs[0], all.targets[0], all.weights}));
+  }
+}
+
 TEST_CASE("pairs of no target or form are refused") {
   FeatureSchema schema;
   schema.targets = {"buy"};

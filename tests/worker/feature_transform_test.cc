@@ -208,6 +208,16 @@ TEST_CASE("labels") {
     CHECK(bad("") == "label 'click' is empty");
     CHECK(bad(" 1") == "label 'click' is not a number: ' 1' (trim = true drops the blanks)");
   }
+  SECTION("2, where the model takes rows without a label") {
+    schema.label_may_lack = true;
+    CHECK(label("2") == kNoLabel);
+    CHECK(label("2.0") == kNoLabel);
+    CHECK(label("1") == 1.0f);
+    CHECK_THAT(bad("3"), Catch::StartsWith("label 'click' is neither 0 nor 1 nor 2: '3'"));
+    schema.label_has_threshold = true;
+    schema.label_threshold = 1.5;
+    CHECK(label("2") == 1.0f);
+  }
   SECTION("threshold") {
     schema.label_has_threshold = true;
     schema.label_threshold = 4.0;

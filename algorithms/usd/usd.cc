@@ -441,9 +441,6 @@ ModelInfo UsdModelInfo() {
   info.name = "usd";
   info.summary = "Clicks on a portal's block: intent-driven sampling and dual debiasing.";
   info.options = nn::MlpOptionSpecs();
-  for (OptionSpec& spec : info.options) {
-    if (spec.key == "hidden") spec.default_value = std::vector<int64_t>{256, 128, 64};
-  }
   info.options.push_back(nn::EmbeddingDimOption());
   info.options.push_back(nn::L2Option());
   const auto add = [&](const char* key, OptionValue value, const char* unit, const char* help) {

@@ -54,10 +54,10 @@ struct FeatureSpec {
 // then kept once per batch.
 struct JoinSpec {
   std::string name;
-  std::string column;              // Key column of the samples; `name` when empty.
-  std::string key;                 // Key column of the side files; `column` when empty.
-  std::vector<std::string> files;  // Paths or globs, as DataOptions::files.
-  std::string format = "csv";      // csv | tsv, with a header.
+  std::string column = "";              // Key column of the samples; `name` when empty.
+  std::string key = "";                 // Key column of the side files; `column` when empty.
+  std::vector<std::string> files = {};  // Paths or globs, as DataOptions::files.
+  std::string format = "csv";           // csv | tsv, with a header.
   // A sample whose key no side row has is a bad row; true: its joined cells are absent.
   bool allow_missing = false;
   int64_t memory_bytes_max = int64_t{2} << 30;  // Of the parsed rows.

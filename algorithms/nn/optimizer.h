@@ -58,7 +58,7 @@ struct ParameterGroup {
   std::vector<std::string> match;
   double learning_rate = 1.0;  // Factor on the rate of [dense], [sparse] or [table.NAME].
   bool weight_decay = true;    // false: no decay and no l2.
-  std::string optimizer;       // Of the dense parameters and rows; empty: theirs.
+  std::string optimizer = "";  // Of the dense parameters and rows; empty: theirs.
 };
 
 struct DenseOptimizerOptions {

@@ -163,7 +163,7 @@ class Din : public Model {
     }
     for (size_t k = 0; k < targets.size(); ++k) {
       PAGODA_ASSIGN_OR_RETURN(const int sequence,
-                              nn::FindHistory(schema, "sequences", sequence_names_[k]));
+                              nn::FindHistory(schema, sequence_names_[k], "sequences"));
       const int target = schema.SparseIndex(targets[k]);
       if (target < 0 || Spec(schema, target).sequence()) {
         return absl::InvalidArgumentError(absl::StrCat("model option 'targets' names '", targets[k],

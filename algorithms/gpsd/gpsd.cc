@@ -85,8 +85,8 @@ class Gpsd : public Model {
                                                      kCategoriesMax, "]"));
     }
     PAGODA_ASSIGN_OR_RETURN(categories_,
-                            nn::FindHistory(schema, "history_categories",
-                                            options_.Get<std::string>("history_categories")));
+                            nn::FindHistory(schema, options_.Get<std::string>("history_categories"),
+                                            "history_categories"));
     const auto& name = options_.Get<std::string>("category");
     category_ = schema.SparseIndex(name);
     if (category_ >= 0) return absl::OkStatus();

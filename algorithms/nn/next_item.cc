@@ -30,8 +30,8 @@ std::vector<OptionSpec> HistoryAndItemOptions() {
            "Name of the feature with the item that followed; its table is the history's."}};
 }
 
-absl::StatusOr<int> FindHistory(const FeatureSchema& schema, const std::string& option,
-                                const std::string& name) {
+absl::StatusOr<int> FindHistory(const FeatureSchema& schema, const std::string& name,
+                                const std::string& option) {
   const int feature = schema.SparseIndex(name);
   if (feature < 0) {
     return absl::InvalidArgumentError(absl::StrCat("model option '", option, "' names '", name,
@@ -49,7 +49,7 @@ absl::StatusOr<HistoryAndItem> FindHistoryAndItem(const FeatureSchema& schema,
                                                   const ModelOptions& options) {
   HistoryAndItem found;
   PAGODA_ASSIGN_OR_RETURN(found.history,
-                          FindHistory(schema, "history", options.Get<std::string>("history")));
+                          FindHistory(schema, options.Get<std::string>("history"), "history"));
   const auto& item = options.Get<std::string>("item");
   found.item = schema.SparseIndex(item);
   if (found.item < 0 || SpecOf(schema, found.item).sequence()) {

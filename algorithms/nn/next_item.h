@@ -42,8 +42,8 @@ absl::StatusOr<HistoryAndItem> FindHistoryAndItem(const FeatureSchema& schema,
                                                   const ModelOptions& options);
 // The sequence feature of this name.
 //   INVALID_ARGUMENT  there is none, or it is no sequence; `option` named it
-absl::StatusOr<int> FindHistory(const FeatureSchema& schema, const std::string& option,
-                                const std::string& name);
+absl::StatusOr<int> FindHistory(const FeatureSchema& schema, const std::string& name,
+                                const std::string& option);
 
 // The events of every sample, also of histories that are kept once per join row.
 struct Events {

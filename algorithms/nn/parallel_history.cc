@@ -3,24 +3,22 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "algorithms/nn/next_item.h"
 #include "algorithms/nn/ops.h"
+#include "base/status_macros.h"
 
 namespace pagoda::nn {
 
 absl::StatusOr<int> FindSequence(const FeatureSchema& schema, const std::string& name,
                                  const std::string& option) {
-  const int position = schema.SparseIndex(name);
-  const auto refuse = [&](const std::string& what) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model option '", option, "' names '", name, "', which is ", what));
-  };
-  if (position < 0) return refuse("not a feature with ids");
+  PAGODA_ASSIGN_OR_RETURN(const int position, FindHistory(schema, name, option));
   const std::vector<int> sparse = schema.SparseFeatures();
   const FeatureSpec& spec =
       schema.features[static_cast<size_t>(sparse[static_cast<size_t>(position)])];
-  if (!spec.sequence()) return refuse("not a sequence (the feature needs 'last')");
-  if (!spec.join.empty()) return refuse("of a join; here it must be a column of the samples");
-  return position;
+  if (spec.join.empty()) return position;
+  return absl::InvalidArgumentError(
+      absl::StrCat("model option '", option, "' names '", name,
+                   "', which is of a join; here it must be a column of the samples"));
 }
 
 absl::StatusOr<ParallelHistory> ParallelHistory::Declare(Declaration& declaration,

@@ -3,93 +3,9 @@
 #include "algorithms/nn/losses.h"
 #include "algorithms/nn/next_item.h"
 #include "algorithms/nn/ops.h"
-#include "base/hash.h"
 
 namespace pagoda {
 namespace {
-
-// The head's activations that have parameters; kOther: one of kernels/activation.h.
-enum class HeadActivation { kDice, kPrelu, kOther };
-
-// Hidden layers as nn::Mlp's, with Dice or PReLU: NAME.i.weight, NAME.i.bias, NAME.i.alpha, and
-// for Dice the state NAME.i.running_mean, NAME.i.running_var.
-class AdaptiveMlp {
- public:
-  static AdaptiveMlp Declare(Declaration& declaration, const std::string& name, int64_t in,
-                             const nn::MlpOptions& options, bool dice) {
-    AdaptiveMlp mlp;
-    mlp.dice_ = dice;
-    mlp.dropout_ = static_cast<float>(options.dropout);
-    for (size_t i = 0; i < options.hidden.size(); ++i) {
-      const std::string prefix = absl::StrCat(name, ".", i);
-      const int64_t width = options.hidden[i];
-      const auto vector = [&](const char* suffix, InitKind init, bool trainable) {
-        return declaration.AddDense({.name = prefix + suffix,
-                                     .shape = {width},
-                                     .init = init,
-                                     .trainable = trainable,
-                                     .weight_decay = false});
-      };
-      Layer layer;
-      layer.width = width;
-      layer.linear = nn::LinearLayer::Declare(declaration, prefix, {in, width});
-      layer.alpha = vector(".alpha", InitKind::kZeros, true);
-      if (dice) {
-        layer.running_mean = vector(".running_mean", InitKind::kZeros, false);
-        layer.running_var = vector(".running_var", InitKind::kOnes, false);
-      }
-      layer.dropout_label = HashBytes(prefix);
-      mlp.layers_.push_back(layer);
-      in = width;
-    }
-    return mlp;
-  }
-
-  Var Apply(ForwardInput& input, const Var& x) const {
-    Var y = x;
-    for (const Layer& layer : layers_) {
-      y = Bend(input, layer, layer.linear.Apply(input, y));
-      if (input.training()) {
-        y = nn::Dropout(y, dropout_, input.random().Derive(layer.dropout_label),
-                        input.host().batch.first_sample);
-      }
-    }
-    return y;
-  }
-
- private:
-  struct Layer {
-    int64_t width = 0;
-    nn::LinearLayer linear;
-    DenseHandle alpha, running_mean, running_var;
-    uint64_t dropout_label = 0;
-  };
-
-  // p x + alpha (1 - p) x, with p the share that is let through: a step for PReLU, smoothed by
-  // the batch's distribution for Dice.
-  Var Bend(ForwardInput& input, const Layer& layer, const Var& x) const {
-    const Var through =
-        dice_ ? nn::Multiply(Share(input, layer, x), x) : nn::Activate(x, Activation::kRelu);
-    const Var alpha = nn::BroadcastRow(input.Parameter(layer.alpha), input.batch_size());
-    return nn::Add(through, nn::Multiply(alpha, nn::Subtract(x, through)));
-  }
-
-  Var Share(ForwardInput& input, const Layer& layer, const Var& x) const {
-    const Var mean = input.Parameter(layer.running_mean);
-    const Var var = input.Parameter(layer.running_var);
-    if (!mean.valid() || !var.valid()) return Var();
-    const auto width = static_cast<size_t>(layer.width);
-    const Var ones = nn::Constant(input.tape(), std::vector<float>(width, 1.0f));
-    const Var zeros = nn::Constant(input.tape(), std::vector<float>(width, 0.0f));
-    const nn::BatchNormState state{mean.value(), var.value(), input.Updates(layer.running_mean)};
-    // The paper's epsilon.
-    return nn::Sigmoid(nn::BatchNorm(x, ones, zeros, state, {.epsilon = 1e-8f}, input.training()));
-  }
-
-  std::vector<Layer> layers_;
-  bool dice_ = false;
-  float dropout_ = 0.0f;
-};
 
 class Din : public Model {
  public:
@@ -137,9 +53,7 @@ class Din : public Model {
     const Var interest = unit_.Apply(input, query, events, events, layout).output;
     const Var flat = input.Lookup(flat_rows_);
     const Var x = nn::Concat({nn::ConcatInputs(input.Dense(), flat), interest});
-    const Var hidden =
-        activation_ == HeadActivation::kOther ? mlp_.Apply(input, x) : adaptive_.Apply(input, x);
-    const Var logits = nn::Reshape(out_.Apply(input, hidden), {input.batch_size()});
+    const Var logits = nn::Reshape(out_.Apply(input, head_.Apply(input, x)), {input.batch_size()});
     ForwardOutput output = nn::BinaryOutput(input, logits);
     std::vector<Var> looked_up = keys;
     looked_up.push_back(flat);
@@ -192,22 +106,18 @@ class Din : public Model {
 
   absl::Status DeclareHead(Declaration& declaration, int64_t width) {
     const auto& name = options_.Get<std::string>("activation");
+    const bool adaptive = name == "dice" || name == "prelu";
     ModelOptions plain = options_;
-    if (name == "dice" || name == "prelu") {
-      activation_ = name == "dice" ? HeadActivation::kDice : HeadActivation::kPrelu;
-      PAGODA_RETURN_IF_ERROR(plain.Set("activation", std::string("none")));
-    }
-    PAGODA_ASSIGN_OR_RETURN(const nn::MlpOptions head, nn::ParseMlpOptions(plain));
-    if (activation_ == HeadActivation::kOther) {
-      mlp_ = nn::Mlp::Declare(declaration, "head", width, head);
-    } else if (head.batch_norm) {
+    if (adaptive) PAGODA_RETURN_IF_ERROR(plain.Set("activation", std::string("none")));
+    PAGODA_ASSIGN_OR_RETURN(nn::MlpOptions head, nn::ParseMlpOptions(plain));
+    if (adaptive && head.batch_norm) {
       return absl::InvalidArgumentError(absl::StrCat(
           "model option 'batch_norm' is true; with activation '", name, "' it must be false"));
-    } else {
-      adaptive_ = AdaptiveMlp::Declare(declaration, "head", width, head, name == "dice");
     }
-    const int64_t hidden = head.hidden.empty() ? width : head.hidden.back();
-    out_ = nn::LinearLayer::Declare(declaration, "out", {hidden, 1});
+    if (name == "prelu") head.adaptive = nn::AdaptiveActivation::kPrelu;
+    if (name == "dice") head.adaptive = nn::AdaptiveActivation::kDice;
+    head_ = nn::Mlp::Declare(declaration, "head", width, head);
+    out_ = nn::LinearLayer::Declare(declaration, "out", {head_.output_dim(), 1});
     return absl::OkStatus();
   }
 
@@ -226,9 +136,7 @@ class Din : public Model {
   LookupHandle flat_rows_, target_rows_;
   std::vector<LookupHandle> sequence_rows_;  // Per pair.
   nn::DinUnit unit_;
-  HeadActivation activation_ = HeadActivation::kOther;
-  nn::Mlp mlp_;           // kOther
-  AdaptiveMlp adaptive_;  // kDice, kPrelu
+  nn::Mlp head_;
   nn::LinearLayer out_;
 };
 

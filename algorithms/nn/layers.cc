@@ -33,6 +33,7 @@ Var LinearLayer::Apply(ForwardInput& input, const Var& x, Activation f) const {
 
 Mlp Mlp::Declare(Declaration& declaration, const std::string& name, int64_t input_dim,
                  const MlpOptions& options) {
+  PAGODA_CHECK(!options.batch_norm || options.adaptive == AdaptiveActivation::kNone);
   Mlp mlp;
   mlp.options_ = options;
   mlp.output_dim_ = input_dim;
@@ -51,6 +52,11 @@ Mlp Mlp::Declare(Declaration& declaration, const std::string& name, int64_t inpu
     if (options.batch_norm) {
       layer.gamma = vector(".gamma", InitKind::kOnes, true);
       layer.beta = vector(".beta", InitKind::kZeros, true);
+    }
+    if (options.adaptive != AdaptiveActivation::kNone) {
+      layer.alpha = vector(".alpha", InitKind::kZeros, true);
+    }
+    if (options.batch_norm || options.adaptive == AdaptiveActivation::kDice) {
       layer.running_mean = vector(".running_mean", InitKind::kZeros, false);
       layer.running_var = vector(".running_var", InitKind::kOnes, false);
     }
@@ -70,10 +76,32 @@ Var Mlp::Normalize(ForwardInput& input, const Layer& layer, const Var& x) const 
                    BatchNormArgs{}, input.training());
 }
 
+Var Mlp::Share(ForwardInput& input, const Layer& layer, const Var& x) const {
+  const Var mean = input.Parameter(layer.running_mean);
+  const Var var = input.Parameter(layer.running_var);
+  if (!mean.valid() || !var.valid()) return Var();
+  const auto width = static_cast<size_t>(mean.value().size());
+  const Var ones = Constant(input.tape(), std::vector<float>(width, 1.0f));
+  const Var zeros = Constant(input.tape(), std::vector<float>(width, 0.0f));
+  const BatchNormState state{mean.value(), var.value(), input.Updates(layer.running_mean)};
+  // The paper's epsilon.
+  return Sigmoid(BatchNorm(x, ones, zeros, state, {.epsilon = 1e-8f}, input.training()));
+}
+
+Var Mlp::Adapt(ForwardInput& input, const Layer& layer, const Var& x) const {
+  const Var through = options_.adaptive == AdaptiveActivation::kDice
+                          ? Multiply(Share(input, layer, x), x)
+                          : Activate(x, Activation::kRelu);
+  const Var alpha = BroadcastRow(input.Parameter(layer.alpha), input.batch_size());
+  return Add(through, Multiply(alpha, Subtract(x, through)));
+}
+
 Var Mlp::Apply(ForwardInput& input, const Var& x) const {
   Var y = x;
   for (const Layer& layer : layers_) {
-    if (options_.batch_norm) {
+    if (options_.adaptive != AdaptiveActivation::kNone) {
+      y = Adapt(input, layer, layer.linear.Apply(input, y));
+    } else if (options_.batch_norm) {
       y = Activate(Normalize(input, layer, layer.linear.Apply(input, y)), options_.activation);
     } else {
       y = layer.linear.Apply(input, y, options_.activation);

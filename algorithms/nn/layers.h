@@ -32,17 +32,26 @@ class LinearLayer {
   DenseHandle weight_, bias_;  // bias_.index < 0: none
 };
 
+// Activations with a parameter alpha for each unit, from 0: p x + alpha (1 - p) x, with p the
+// share that is let through.
+enum class AdaptiveActivation {
+  kNone,
+  kPrelu,  // p = 1 where x > 0, else 0.
+  kDice,   // p = sigmoid(x normalised over the batch): DIN's.
+};
+
 struct MlpOptions {
   std::vector<int64_t> hidden;
   Activation activation = Activation::kRelu;
-  double dropout = 0.0;     // After each activation.
-  bool batch_norm = false;  // Before each activation.
+  double dropout = 0.0;                                     // After each activation.
+  bool batch_norm = false;                                  // Before each activation.
+  AdaptiveActivation adaptive = AdaptiveActivation::kNone;  // In its place; not with batch_norm.
 };
 
 // Hidden layers, each: linear, batch norm, activation, dropout. Layer i is named
-// NAME.i.weight, NAME.i.bias, and with batch norm NAME.i.gamma, NAME.i.beta,
-// NAME.i.running_mean, NAME.i.running_var (the last two are state). No hidden
-// layer: the identity.
+// NAME.i.weight, NAME.i.bias; with batch norm NAME.i.gamma, NAME.i.beta,
+// NAME.i.running_mean, NAME.i.running_var (the last two are state); with PReLU or Dice
+// NAME.i.alpha, and with Dice the state. No hidden layer: the identity.
 class Mlp {
  public:
   static Mlp Declare(Declaration& declaration, const std::string& name, int64_t input_dim,
@@ -54,10 +63,13 @@ class Mlp {
  private:
   struct Layer {
     LinearLayer linear;
-    DenseHandle gamma, beta, running_mean, running_var;
+    DenseHandle gamma, beta, alpha, running_mean, running_var;
     uint64_t dropout_label = 0;
   };
   Var Normalize(ForwardInput& input, const Layer& layer, const Var& x) const;
+  Var Adapt(ForwardInput& input, const Layer& layer, const Var& x) const;
+  // Dice's p.
+  Var Share(ForwardInput& input, const Layer& layer, const Var& x) const;
 
   MlpOptions options_;
   std::vector<Layer> layers_;

@@ -2,13 +2,13 @@
 // memory once forward, x and dy once backward.
 #include "kernels/layer_norm.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
 #include "kernels/dispatch.h"
 #include "kernels/layer_norm_gpu.h"
+#include "kernels/norm_rows.h"
 #include "kernels/vector_math.h"
 
 namespace pagoda {
@@ -91,17 +91,6 @@ PAGODA_INLINE void AddParameterGradients(const Operands& o, int64_t begin, int64
 }
 PAGODA_VECTOR_VERSIONS(AddParameterGradients, Operands)
 
-// sum += the chunks' sums, [num_chunks, 2, d], part `part` of the 2.
-void AddChunks(const float* sums, int64_t num_chunks, int64_t part, const Tensor& total) {
-  if (total.absent()) return;
-  const int64_t d = total.size();
-  for (int64_t j = 0; j < d; ++j) {
-    float sum = 0.0f;
-    for (int64_t c = 0; c < num_chunks; ++c) sum += sums[(2 * c + part) * d + j];
-    total.data<float>()[j] += sum;
-  }
-}
-
 }  // namespace
 
 absl::Status LayerNormForward(Context& ctx, const Tensor& x, const Tensor& gamma,
@@ -163,16 +152,14 @@ absl::Status LayerNormBackward(Context& ctx, const Tensor& x, const Tensor& gamm
       operands.dgamma_sum = sums.data<float>() + 2 * index * d;
       operands.dbeta_sum = operands.dgamma_sum + d;
     }
-    // Few rows at a time, so that the second loop finds x and dy in cache.
-    for (int64_t i = begin; i < end; i += 8) {
-      const int64_t last = std::min(end, i + 8);
-      if (parameters) RunAddParameterGradients(operands, i, last);
-      if (operands.dx != nullptr) RunAddInputGradient(operands, i, last);
-    }
+    ForFewRows(begin, end, [&](int64_t first, int64_t last) {
+      if (parameters) RunAddParameterGradients(operands, first, last);
+      if (operands.dx != nullptr) RunAddInputGradient(operands, first, last);
+    });
   });
   if (parameters) {
-    AddChunks(sums.data<float>(), num_chunks, 0, dgamma);
-    AddChunks(sums.data<float>(), num_chunks, 1, dbeta);
+    AddChunkSums(sums.data<float>(), num_chunks, 2 * d, dgamma);
+    AddChunkSums(sums.data<float>() + d, num_chunks, 2 * d, dbeta);
   }
   return absl::OkStatus();
 }

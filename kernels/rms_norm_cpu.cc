@@ -2,12 +2,12 @@
 // read once forward, x and dy once backward.
 #include "kernels/rms_norm.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/check.h"
 #include "kernels/chunks.h"
 #include "kernels/dispatch.h"
+#include "kernels/norm_rows.h"
 #include "kernels/rms_norm_gpu.h"
 #include "kernels/vector_math.h"
 
@@ -78,16 +78,6 @@ PAGODA_INLINE void AddParameterGradient(const Operands& o, int64_t begin, int64_
 }
 PAGODA_VECTOR_VERSIONS(AddParameterGradient, Operands)
 
-// total += the chunks' sums, [num_chunks, d].
-void AddChunks(const float* sums, int64_t num_chunks, const Tensor& total) {
-  const int64_t d = total.size();
-  for (int64_t j = 0; j < d; ++j) {
-    float sum = 0.0f;
-    for (int64_t c = 0; c < num_chunks; ++c) sum += sums[c * d + j];
-    total.data<float>()[j] += sum;
-  }
-}
-
 }  // namespace
 
 absl::Status RmsNormForward(Context& ctx, const Tensor& x, const Tensor& gamma, float epsilon,
@@ -135,14 +125,12 @@ absl::Status RmsNormBackward(Context& ctx, const Tensor& x, const Tensor& gamma,
                       .dy = dy.data<float>(),
                       .dx = dx.data<float>()};
     if (!dgamma.absent()) operands.dgamma_sum = sums.data<float>() + index * d;
-    // Few rows at a time, so that the second loop finds x and dy in cache.
-    for (int64_t i = begin; i < end; i += 8) {
-      const int64_t last = std::min(end, i + 8);
-      if (operands.dgamma_sum != nullptr) RunAddParameterGradient(operands, i, last);
-      if (operands.dx != nullptr) RunAddInputGradient(operands, i, last);
-    }
+    ForFewRows(begin, end, [&](int64_t first, int64_t last) {
+      if (operands.dgamma_sum != nullptr) RunAddParameterGradient(operands, first, last);
+      if (operands.dx != nullptr) RunAddInputGradient(operands, first, last);
+    });
   });
-  if (!dgamma.absent()) AddChunks(sums.data<float>(), num_chunks, dgamma);
+  if (!dgamma.absent()) AddChunkSums(sums.data<float>(), num_chunks, d, dgamma);
   return absl::OkStatus();
 }
 

@@ -19,9 +19,10 @@ struct ShardTable {
   size_t table = 0;  // Index into the caller's list.
   int64_t dim = 0;
   ShardRows rows;
-  std::vector<float> values;         // Rows read, or gradients to push.
-  WantedRows wanted = {};            // Of a push: which rows come back,
-  std::vector<float> returned = {};  // and the rows.
+  std::vector<float> values;              // Rows read, or gradients to push.
+  WantedRows wanted = {};                 // Of a push: which rows come back,
+  std::vector<float> returned = {};       // and the rows.
+  std::vector<uint32_t> statistics = {};  // Of a pull that wants them.
 };
 using ShardTables = std::vector<ShardTable>;
 
@@ -193,7 +194,7 @@ class InProcessClient final : public ParameterClient {
   void PullWhole(const std::vector<TablePull>& tables, Step after_step, Done done) {
     std::vector<ServicePull> pulls;
     for (const TablePull& pull : tables) {
-      pulls.push_back({IdOf(0, pull.table), pull.ids, pull.rows});
+      pulls.push_back({IdOf(0, pull.table), pull.ids, pull.rows, pull.statistics});
     }
     services_[0]->Pull(options_.job, static_cast<uint32_t>(options_.rank), after_step,
                        std::move(pulls), std::move(done));
@@ -233,7 +234,10 @@ class InProcessClient final : public ParameterClient {
       auto parts = std::make_shared<ShardTables>(std::move(shards[shard]));
       std::vector<ServicePull> pulls;
       for (ShardTable& part : *parts) {
-        pulls.push_back({IdOf(shard, tables[part.table].table), part.rows.ids, part.values.data()});
+        const TablePull& pull = tables[part.table];
+        if (pull.statistics != nullptr) part.statistics.resize(2 * part.rows.ids.size());
+        pulls.push_back({IdOf(shard, pull.table), part.rows.ids, part.values.data(),
+                         pull.statistics == nullptr ? nullptr : part.statistics.data()});
       }
       services_[shard]->Pull(options_.job, static_cast<uint32_t>(options_.rank), after_step,
                              std::move(pulls), [tables, parts, fan_in, shard](absl::Status status) {
@@ -242,6 +246,10 @@ class InProcessClient final : public ParameterClient {
                                  ScatterRows(reinterpret_cast<const char*>(part.values.data()),
                                              part.rows.positions, part.dim,
                                              tables[part.table].rows);
+                                 if (part.statistics.empty()) continue;
+                                 ScatterBytes(reinterpret_cast<const char*>(part.statistics.data()),
+                                              part.rows.positions, 2 * sizeof(uint32_t),
+                                              tables[part.table].statistics);
                                }
                                fan_in->Finish(shard, std::move(status));
                              });

@@ -66,6 +66,10 @@ struct StorePull {
   uint32_t table = 0;
   std::span<const FeatureId> ids;  // May repeat.
   float* weights = nullptr;        // [n, dim]
+  // [n, 2], or null: how many pushes a row has taken, and the step of the last one (of an
+  // exact table: its own step). A loaded row has taken one, in the load's step. {0, 0}:
+  // there is no row.
+  uint32_t* statistics = nullptr;
 };
 struct StorePush {
   uint32_t table = 0;

@@ -205,10 +205,12 @@ void MemoryTier::GroupPart(const RowBatch::Part& part, RowBatch* batch, const si
     request.table = source.table;
     if (source.weights != nullptr) {
       request.weights = source.weights + row * dim;
+      request.statistics =
+          source.statistics == nullptr ? nullptr : source.statistics + row * kRowStatistics;
     } else {
       request.gradient = source.gradients + row * dim;
+      request.row = nullptr;
     }
-    request.row = nullptr;
   }
 }
 
@@ -254,7 +256,9 @@ void MemoryTier::ReadRows(RowBatch& batch, size_t p, std::vector<RowMiss>* misse
         CopyWeights(tables_[requests[k].table].shape, WeightsOf(row), requests[k].weights);
       } else {
         misses->push_back({requests[k], partition.modified_evictions()});
+        continue;
       }
+      if (requests[k].statistics != nullptr) CopyStatistics(row, requests[k].statistics);
     }
   }
 }

@@ -37,7 +37,10 @@ struct RowRequest {
     float* weights = nullptr;  // Pull: where they go, [dim].
     const float* gradient;     // Push: [dim].
   };
-  char* row = nullptr;  // Push: the pinned row.
+  union {
+    char* row = nullptr;   // Push: the pinned row.
+    uint32_t* statistics;  // Pull: where they go (CopyStatistics); null: not wanted.
+  };
 };
 
 // The ids of one table in a batch.
@@ -47,6 +50,7 @@ struct RowSource {
   std::span<const FeatureId> ids;
   float* weights = nullptr;          // Either this,
   const float* gradients = nullptr;  // or this: [n, dim].
+  uint32_t* statistics = nullptr;    // With weights: [n, 2], or null.
 };
 
 // A batch grouped by partition; within one, the order of the sources. Reusable.
@@ -115,7 +119,8 @@ class MemoryTier {
   // `run`: what large batches are cut up with; empty: this thread does all.
   void Group(std::span<const RowSource> sources, RowBatch* batch, const RunParts& run = {}) const;
 
-  // Copies the weights of rows that are here; appends the others to `misses`.
+  // Copies the weights (and statistics) of rows that are here; appends the others to
+  // `misses`.
   //   catch_ups: by table index, null for those that are not exact; empty: none is.
   void Read(RowBatch& batch, size_t p, std::vector<RowMiss>* misses,
             std::span<const RowCatchUp* const> catch_ups = {});

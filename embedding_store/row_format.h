@@ -80,6 +80,12 @@ inline char* WeightsOf(char* row) {
 inline const char* WeightsOf(const char* row) {
   return row + sizeof(RowHeader);
 }
+// What a pull may ask for beside the weights: updates and last step. {0, 0}: never pushed.
+inline constexpr size_t kRowStatistics = 2;
+inline void CopyStatistics(const char* row, uint32_t* statistics) {
+  statistics[0] = HeaderOf(row)->updates;
+  statistics[1] = HeaderOf(row)->last_step;
+}
 inline float* SlotsOf(const RowShape& shape, char* row) {
   return reinterpret_cast<float*>(row + shape.slots_offset());
 }

@@ -47,7 +47,8 @@ absl::Status ShardStore::Pull(std::span<const StorePull> pulls) {
   for (const StorePull& pull : pulls) {
     PAGODA_RETURN_IF_ERROR(CheckTableIndex(pull.table));
     if (pull.ids.empty()) continue;
-    sources.push_back({pull.table, tables_[pull.table]->shape.dim, pull.ids, pull.weights});
+    sources.push_back({pull.table, tables_[pull.table]->shape.dim, pull.ids, pull.weights,
+                       /*gradients=*/nullptr, pull.statistics});
     tables_[pull.table]->pulled += pull.ids.size();
   }
   thread_local RowBatch batch;
@@ -85,6 +86,7 @@ absl::Status ShardStore::PullMisses(std::vector<RowMiss>& misses) {
     for (const LoadedRow& loaded : rows) {
       for (const size_t item : loaded.items) {
         const RowRequest& request = misses[item].request;
+        if (request.statistics != nullptr) CopyStatistics(loaded.row, request.statistics);
         if (tables_[request.table]->catch_up != nullptr) {
           ReadCaughtUp(request.table, loaded.row, request.weights);
           continue;

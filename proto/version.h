@@ -10,6 +10,6 @@ namespace pagoda {
 inline constexpr char kPagodaVersion[] = PAGODA_VERSION;
 
 // Of the messages in parameter_server.proto; raised by any change of meaning.
-inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolVersion = 4;
 
 }  // namespace pagoda

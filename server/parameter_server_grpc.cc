@@ -215,17 +215,21 @@ class Skin final : public proto::ParameterServer::CallbackService {
     return result.status();
   }
 
-  // Makes room in the reply for every table's rows.
+  // Makes room in the reply for every table's rows, and statistics where they are wanted.
   absl::StatusOr<std::vector<ServicePull>> LayOutPull(const proto::PullRequest& request,
                                                       proto::PullReply* reply) {
+    constexpr size_t kStatisticsBytes = 2 * sizeof(uint32_t);
     std::vector<ServicePull> pulls;
     std::vector<size_t> row_bytes;
     size_t total = 0;
+    bool statistics = false;
     for (const proto::TableIds& table : request.tables()) {
       PAGODA_ASSIGN_OR_RETURN(const auto ids, IdsOf(table.ids(), table.table()));
       PAGODA_ASSIGN_OR_RETURN(const int64_t dim, service_->TableDim(table.table()));
       row_bytes.push_back(ids.size() * static_cast<size_t>(dim) * sizeof(float));
       total += row_bytes.back();
+      if (table.statistics()) total += ids.size() * kStatisticsBytes;
+      statistics = statistics || table.statistics();
       pulls.push_back({table.table(), ids, nullptr});
     }
     if (total > static_cast<size_t>(options_.message_bytes_max)) {
@@ -237,6 +241,11 @@ class Skin final : public proto::ParameterServer::CallbackService {
       std::string* rows = reply->add_rows();
       rows->resize(row_bytes[i]);
       pulls[i].rows = reinterpret_cast<float*>(rows->data());
+      if (!statistics) continue;
+      std::string* numbers = reply->add_statistics();
+      if (!request.tables(static_cast<int>(i)).statistics()) continue;
+      numbers->resize(pulls[i].ids.size() * kStatisticsBytes);
+      pulls[i].statistics = reinterpret_cast<uint32_t*>(numbers->data());
     }
     return pulls;
   }

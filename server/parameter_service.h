@@ -37,7 +37,8 @@ struct ParameterServiceOptions {
 struct ServicePull {
   uint32_t table = 0;
   std::span<const FeatureId> ids;
-  float* rows = nullptr;  // [n, dim]
+  float* rows = nullptr;           // [n, dim]
+  uint32_t* statistics = nullptr;  // [n, 2]: StorePull::statistics; null: not wanted.
 };
 struct ServicePush {
   uint32_t table = 0;

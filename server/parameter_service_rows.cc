@@ -16,7 +16,8 @@ constexpr size_t kWaitingPullsMax = 65536;
 int64_t PullBytes(const ServedTables& served, std::span<const ServicePull> tables) {
   int64_t bytes = 0;
   for (const ServicePull& pull : tables) {
-    const int64_t row = 8 + 4 * served.Get(pull.table)->options.dim;
+    const int64_t statistics = pull.statistics == nullptr ? 0 : 8;
+    const int64_t row = 8 + statistics + 4 * served.Get(pull.table)->options.dim;
     bytes += static_cast<int64_t>(pull.ids.size()) * row;
   }
   return bytes;
@@ -54,7 +55,7 @@ void ParameterServiceImpl::RunPull(std::span<const ServicePull> tables, const Do
     std::shared_lock<std::shared_mutex> store_lock(store_mutex_);
     std::vector<StorePull> pulls;
     for (const ServicePull& pull : tables) {
-      pulls.push_back({served_.Get(pull.table)->store_index, pull.ids, pull.rows});
+      pulls.push_back({served_.Get(pull.table)->store_index, pull.ids, pull.rows, pull.statistics});
     }
     status = store_->Pull(pulls);
   }

@@ -28,6 +28,9 @@ struct TablePull {
   int table = 0;                   // Index into SessionOptions::tables.
   std::span<const FeatureId> ids;  // Distinct. Must live until `done`.
   float* rows = nullptr;           // [ids.size(), dim]; written before `done`.
+  // [ids.size(), 2], or null: how many pushes a row has taken and the step of the last,
+  // as the rows are; {0, 0}: there is no row. Likewise.
+  uint32_t* statistics = nullptr;
 };
 
 struct TablePush {

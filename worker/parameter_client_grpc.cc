@@ -165,7 +165,9 @@ void GrpcClient::Pull(std::vector<TablePull> tables, Step after_step, Done done)
   for (size_t shard = 0; shard < messages.requests.size() && status.ok(); ++shard) {
     size_t bytes = 0;
     for (const AnsweredRows& part : messages.answers[shard]) {
-      bytes += part.count * std::max(sizeof(FeatureId), static_cast<size_t>(part.dim) * 4);
+      const size_t statistics_bytes = part.statistics == nullptr ? 0 : 2 * sizeof(uint32_t);
+      bytes += part.count *
+               std::max(sizeof(FeatureId), static_cast<size_t>(part.dim) * 4 + statistics_bytes);
     }
     status = CheckMessageBytes(bytes, shard);
   }
@@ -181,7 +183,7 @@ void GrpcClient::Pull(std::vector<TablePull> tables, Step after_step, Done done)
         messages.requests[shard], {},
         [this, fan_in, shard, parts = std::move(messages.answers[shard])](absl::Status answer,
                                                                           proto::PullReply& reply) {
-          if (answer.ok()) answer = TakeRows(reply.rows(), parts, links_[shard]->address());
+          if (answer.ok()) answer = TakePull(reply, parts, links_[shard]->address());
           FinishPart(*fan_in, shard, std::move(answer));
         });
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "worker/shard_split.h"
 
 namespace pagoda {
@@ -74,8 +75,9 @@ PullMessages MakePulls(const RowRoutes& routes, std::span<const TablePull> table
       proto::TableIds& part = *messages.requests[server]->add_tables();
       part.set_table(IdOf(routes, server, pull.table));
       SetBytes(ids, part.mutable_ids());
-      messages.answers[server].push_back(
-          {pull.rows, std::move(positions), ids.size(), DimOf(routes, pull.table)});
+      part.set_statistics(pull.statistics != nullptr);
+      messages.answers[server].push_back({pull.rows, std::move(positions), ids.size(),
+                                          DimOf(routes, pull.table), pull.statistics});
     };
     if (routes.num_servers() == 1) {
       add(0, pull.ids, {});
@@ -115,27 +117,59 @@ PushMessages MakePushes(const RowRoutes& routes, const proto::PushRequest& heade
   return messages;
 }
 
-absl::Status TakeRows(const google::protobuf::RepeatedPtrField<std::string>& rows,
-                      const std::vector<AnsweredRows>& answers, const std::string& server) {
-  bool sizes_agree = static_cast<size_t>(rows.size()) == answers.size();
+namespace {
+
+// Where the row bytes of one table go.
+struct Places {
+  void* to = nullptr;
+  size_t row_bytes = 0;
+};
+
+// `places[i]` for answers[i].
+absl::Status TakeBytes(const google::protobuf::RepeatedPtrField<std::string>& tables,
+                       const std::vector<AnsweredRows>& answers, const std::vector<Places>& places,
+                       const std::string& server) {
+  bool sizes_agree = static_cast<size_t>(tables.size()) == answers.size();
   for (size_t i = 0; sizes_agree && i < answers.size(); ++i) {
-    const size_t row_bytes = static_cast<size_t>(answers[i].dim) * sizeof(float);
-    sizes_agree = rows[static_cast<int>(i)].size() == answers[i].count * row_bytes;
+    sizes_agree = tables[static_cast<int>(i)].size() == answers[i].count * places[i].row_bytes;
   }
   if (!sizes_agree) {
     return absl::InternalError(
         absl::StrCat("server ", server, " answered with rows of the wrong size"));
   }
   for (size_t i = 0; i < answers.size(); ++i) {
-    const std::string& bytes = rows[static_cast<int>(i)];
+    const std::string& bytes = tables[static_cast<int>(i)];
     if (bytes.empty()) continue;
     if (answers[i].places.empty()) {
-      std::memcpy(answers[i].rows, bytes.data(), bytes.size());
+      std::memcpy(places[i].to, bytes.data(), bytes.size());
     } else {
-      ScatterRows(bytes.data(), answers[i].places, answers[i].dim, answers[i].rows);
+      ScatterBytes(bytes.data(), answers[i].places, places[i].row_bytes, places[i].to);
     }
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TakeRows(const google::protobuf::RepeatedPtrField<std::string>& rows,
+                      const std::vector<AnsweredRows>& answers, const std::string& server) {
+  std::vector<Places> places;
+  for (const AnsweredRows& answer : answers) {
+    places.push_back({answer.rows, static_cast<size_t>(answer.dim) * sizeof(float)});
+  }
+  return TakeBytes(rows, answers, places, server);
+}
+
+absl::Status TakePull(const proto::PullReply& reply, const std::vector<AnsweredRows>& answers,
+                      const std::string& server) {
+  PAGODA_RETURN_IF_ERROR(TakeRows(reply.rows(), answers, server));
+  std::vector<Places> places;
+  bool any = false;
+  for (const AnsweredRows& answer : answers) {
+    any = any || answer.statistics != nullptr;
+    places.push_back({answer.statistics, answer.statistics == nullptr ? 0 : 2 * sizeof(uint32_t)});
+  }
+  return any ? TakeBytes(reply.statistics(), answers, places, server) : absl::OkStatus();
 }
 
 }  // namespace pagoda

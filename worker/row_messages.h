@@ -30,6 +30,7 @@ struct AnsweredRows {
   std::vector<uint32_t> places;  // Where each goes. Empty: `count` rows in order.
   size_t count = 0;
   int64_t dim = 0;
+  uint32_t* statistics = nullptr;  // Likewise, [2] each; null: not asked for.
 };
 
 // Index: server. A table without ids on a server is left out.
@@ -50,5 +51,8 @@ PushMessages MakePushes(const RowRoutes& routes, const proto::PushRequest& heade
 //   INTERNAL  rows of the wrong size (names `server`)
 absl::Status TakeRows(const google::protobuf::RepeatedPtrField<std::string>& rows,
                       const std::vector<AnsweredRows>& answers, const std::string& server);
+// The same with the rows' statistics, where they were asked for.
+absl::Status TakePull(const proto::PullReply& reply, const std::vector<AnsweredRows>& answers,
+                      const std::string& server);
 
 }  // namespace pagoda

@@ -42,9 +42,14 @@ void GatherRows(const float* rows, std::span<const uint32_t> positions, int64_t 
 }
 
 void ScatterRows(const char* in, std::span<const uint32_t> positions, int64_t dim, float* rows) {
-  const size_t row_bytes = static_cast<size_t>(dim) * sizeof(float);
+  ScatterBytes(in, positions, static_cast<size_t>(dim) * sizeof(float), rows);
+}
+
+void ScatterBytes(const char* in, std::span<const uint32_t> positions, size_t row_bytes,
+                  void* rows) {
+  char* out = static_cast<char*>(rows);
   for (size_t i = 0; i < positions.size(); ++i) {
-    std::memcpy(rows + int64_t{positions[i]} * dim, in + i * row_bytes, row_bytes);
+    std::memcpy(out + positions[i] * row_bytes, in + i * row_bytes, row_bytes);
   }
 }
 

@@ -37,6 +37,10 @@ void GatherRows(const float* rows, std::span<const uint32_t> positions, int64_t 
 // rows[positions[i]] = in[i]; `in` need not be aligned.
 void ScatterRows(const char* in, std::span<const uint32_t> positions, int64_t dim, float* rows);
 
+// The same for rows of any kind, `row_bytes` each.
+void ScatterBytes(const char* in, std::span<const uint32_t> positions, size_t row_bytes,
+                  void* rows);
+
 // INVALID_ARGUMENT, naming table and id, when a gradient is not finite. Checked by
 // the client before any server gets its part, so that no server applies a step
 // which another refuses.

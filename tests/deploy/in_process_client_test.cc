@@ -1,8 +1,10 @@
 // The in-process client, and that it gives the bits that real servers give.
 #include "deploy/in_process_client.h"
 
+#include <array>
 #include <catch2/catch.hpp>
 #include <limits>
+#include <map>
 
 #include "base/random.h"
 #include "server/parameter_server_grpc.h"
@@ -46,6 +48,24 @@ SessionOptions Session(int rank, int num_workers) {
   return session;
 }
 
+// How often the ids of some steps were pushed to, and the last step that did.
+using Expected = std::map<FeatureId, std::array<uint32_t, 2>>;
+
+void CheckStatistics(ParameterClient& client, const Expected& expected) {
+  std::vector<FeatureId> ids = {123456789};  // Never pushed.
+  std::vector<uint32_t> want = {0, 0};
+  for (const auto& [id, row] : expected) {
+    ids.push_back(id);
+    want.insert(want.end(), row.begin(), row.end());
+  }
+  std::vector<float> users(ids.size() * 4), items(ids.size() * 3);
+  std::vector<uint32_t> statistics(2 * ids.size(), 12345);
+  Answer pull;
+  client.Pull({{0, ids, users.data()}, {1, ids, items.data(), statistics.data()}}, 5, pull.Done());
+  REQUIRE(pull.Get().ok());
+  CHECK(statistics == want);
+}
+
 // Two workers push five steps of random rows; the rows read after each.
 std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) {
   const int num_workers = static_cast<int>(workers.size());
@@ -56,6 +76,7 @@ std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) 
     REQUIRE(status.ok());
   }
   std::vector<float> seen;
+  Expected expected;
   for (Step step = 1; step <= 5; ++step) {
     std::vector<Answer> answers(workers.size());
     std::vector<std::vector<FeatureId>> ids(workers.size());
@@ -67,6 +88,11 @@ std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) 
       const RandomKey key = RandomKey{12}.Derive(rank).Derive(static_cast<uint64_t>(step));
       for (FeatureId id = 0; id < 400; ++id) {
         if (RandomUniform(key, id) < 0.5f) ids[rank].push_back(MixBits(id));
+      }
+      for (const FeatureId id : ids[rank]) {
+        std::array<uint32_t, 2>& row = expected[id];
+        if (row[1] != static_cast<uint32_t>(step)) ++row[0];
+        row[1] = static_cast<uint32_t>(step);
       }
       for (size_t i = 0; i < ids[rank].size() * 4; ++i) {
         gradients[rank].push_back(RandomNormal(key.Derive(1), i));
@@ -102,6 +128,7 @@ std::vector<float> Train(std::vector<std::unique_ptr<ParameterClient>> workers) 
     seen.insert(seen.end(), users.begin(), users.end());
     seen.insert(seen.end(), items.begin(), items.end());
   }
+  CheckStatistics(*workers.back(), expected);
   for (auto& worker : workers) worker->Leave(absl::OkStatus());
   return seen;
 }

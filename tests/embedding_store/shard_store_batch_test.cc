@@ -153,6 +153,73 @@ TEST_CASE("batches of 0, 1 and odd sizes, with repeats and unknown ids") {
   CHECK(oracle.Compare(*store) == "");
 }
 
+// What the oracle knows of rows.
+std::vector<uint32_t> OracleStatistics(const StoreOracle& oracle, uint32_t table,
+                                       const std::vector<FeatureId>& ids) {
+  std::vector<uint32_t> statistics;
+  for (const FeatureId id : ids) {
+    const StoreOracle::Row row = oracle.RowOf(table, id);
+    statistics.push_back(row.updates);
+    statistics.push_back(static_cast<uint32_t>(row.last_step));
+  }
+  return statistics;
+}
+
+TEST_CASE("statistics of rows are exact: in memory, from disk, after reopening and of no row") {
+  const int64_t memory = GENERATE(int64_t{16} << 20, int64_t{64} << 20);
+  const uint64_t seed = 21;
+  CAPTURE(seed, memory);
+  ScratchDirectory scratch;
+  StoreOptions options = MakeStore(scratch / "store");
+  options.memory_bytes = memory;
+  std::vector<TableOptions> tables = {MakeTable("users", 4, Kind::kAdam),
+                                      MakeTable("items", 500, Kind::kAdagrad),
+                                      MakeTable("half", 3, Kind::kSgd)};
+  tables[2].precision = RowPrecision::kF16;
+  StoreOracle oracle(tables);
+  std::vector<FeatureId> ids;  // Some twice, some never pushed.
+  for (uint64_t i = 0; i < 9000; ++i) ids.push_back(MixBits(i * 7919 % 8500));
+  auto store = OpenStore(options);
+  for (const TableOptions& table : tables) OpenTableOf(*store, table);
+  for (int times = 0; times < 2; ++times) {
+    for (uint64_t n = 1; n <= 20; ++n) {
+      const TestPush push =
+          RandomPush(tables, seed, 100 * static_cast<uint64_t>(times) + 3 * n, 900, 8000);
+      REQUIRE(Apply(*store, push).ok());
+      oracle.Push(push);
+    }
+    for (uint32_t t = 0; t < tables.size(); ++t) {
+      CAPTURE(t, times);
+      REQUIRE(PullStatistics(*store, t, ids) == OracleStatistics(oracle, t, ids));
+      REQUIRE(PullStatistics(*store, t, {}).empty());
+    }
+    store.reset();
+    store = OpenStore(options);
+    for (uint32_t t = 0; t < tables.size(); ++t) {
+      CAPTURE(t, times);
+      REQUIRE(PullStatistics(*store, t, ids) == OracleStatistics(oracle, t, ids));
+    }
+  }
+}
+
+TEST_CASE("statistics of an exact table count its own steps, and evicted rows have none") {
+  ScratchDirectory scratch;
+  auto store = OpenStore(MakeStore(scratch / "store"));
+  TableOptions exact = MakeTable("exact", 2, Kind::kAdam);
+  exact.optimizer.exact = true;
+  const uint32_t e = OpenTableOf(*store, exact);
+  const uint32_t s = OpenTableOf(*store, MakeTable("plain", 2, Kind::kSgd));
+  REQUIRE(Apply(*store, {{{e, {1, 2}, Ones(4)}, {s, {1}, Ones(2)}}, 10}).ok());
+  REQUIRE(Apply(*store, {{{e, {}, {}}}, 11}).ok());
+  REQUIRE(Apply(*store, {{{e, {2}, Ones(2)}, {s, {2, 1}, Ones(4)}}, 12}).ok());
+  CHECK(PullStatistics(*store, e, {1, 2, 3}) == std::vector<uint32_t>{1, 1, 2, 3, 0, 0});
+  CHECK(PullStatistics(*store, s, {1, 2, 3}) == std::vector<uint32_t>{2, 12, 1, 12, 0, 0});
+  EvictionRule rule;
+  rule.updates_min = 2;
+  REQUIRE(store->Evict(s, rule).ok());
+  CHECK(PullStatistics(*store, s, {1, 2}) == std::vector<uint32_t>{2, 12, 0, 0});
+}
+
 TEST_CASE("reading leaves the contents as they are") {
   ScratchDirectory scratch;
   const std::vector<TableOptions> tables = {MakeTable("t", 8, Kind::kAdam)};

@@ -114,6 +114,8 @@ TEST_CASE("rows loaded are read, counted, scanned and kept") {
       hash = HashOfStore(*store);
     }
     CHECK(HashOfStore(*store) == hash);
+    CHECK(PullStatistics(*store, t, {input.ids[0], count + 1}) ==
+          std::vector<uint32_t>{1, 7, 0, 0});  // As one push in the load's step.
     CHECK(PullRows(*store, t, input.ids) == input.weights);
     CHECK(PullRows(*store, t, unknown) == initial);
     CHECK((*store->Stat())[t].rows == count);

@@ -80,6 +80,19 @@ std::vector<float> PullRows(EmbeddingStore& store, uint32_t table,
   return weights;
 }
 
+std::vector<uint32_t> PullStatistics(EmbeddingStore& store, uint32_t table,
+                                     const std::vector<FeatureId>& ids) {
+  const auto dim = static_cast<size_t>(store.tables().at(table).dim);
+  std::vector<float> weights(ids.size() * dim, -99.0f);
+  std::vector<uint32_t> statistics(2 * ids.size(), 12345);
+  const StorePull pull{table, ids, weights.data(), statistics.data()};
+  const absl::Status status = store.Pull({&pull, 1});
+  INFO(status);
+  REQUIRE(status.ok());
+  REQUIRE(weights == PullRows(store, table, ids));
+  return statistics;
+}
+
 absl::Status Apply(EmbeddingStore& store, const TestPush& push) {
   std::vector<StorePush> parts;
   for (const TestPush::Part& part : push.parts) {

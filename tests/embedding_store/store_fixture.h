@@ -42,6 +42,10 @@ uint64_t HashOfStore(EmbeddingStore& store);
 std::vector<float> PullRows(EmbeddingStore& store, uint32_t table,
                             const std::vector<FeatureId>& ids);
 
+// {updates, last step} of each row, pulled beside the weights.
+std::vector<uint32_t> PullStatistics(EmbeddingStore& store, uint32_t table,
+                                     const std::vector<FeatureId>& ids);
+
 // One push as a test makes it.
 struct TestPush {
   struct Part {

@@ -132,6 +132,38 @@ TEST_CASE("rows travel as raw little-endian bytes") {
   }
 }
 
+TEST_CASE("statistics travel where they are asked for, and nothing of them elsewhere") {
+  RunningServer running;
+  REQUIRE(running.Hello({MakeTable("user", 2, "sgd"), MakeTable("item", 2, "sgd")}).ok());
+  const std::vector<FeatureId> ids = {3, 5, 3};
+  for (Step step = 1; step <= 2; ++step) {
+    grpc::ClientContext context;
+    proto::PushReply pushed;
+    proto::PushRequest request =
+        Push(step, Bytes(std::vector<FeatureId>{3}), Bytes(std::vector<float>{1, 2}));
+    request.mutable_tables(0)->set_table(1);
+    REQUIRE(running.stub->Push(&context, request, &pushed).ok());
+  }
+  for (const bool asks : {false, true}) {
+    proto::PullRequest request = Pull(Bytes(ids));
+    proto::TableIds& items = *request.add_tables();
+    items.set_table(1);
+    items.set_ids(Bytes(ids));
+    items.set_statistics(asks);
+    grpc::ClientContext context;
+    proto::PullReply reply;
+    REQUIRE(running.stub->Pull(&context, request, &reply).ok());
+    REQUIRE(reply.rows_size() == 2);
+    CHECK(Floats(reply.rows(1)) == PullAndWait(*running.service, 1, ids).value());
+    REQUIRE(reply.statistics_size() == (asks ? 2 : 0));
+    if (!asks) continue;
+    CHECK(reply.statistics(0).empty());
+    const std::vector<uint32_t> want = {2, 2, 0, 0, 2, 2};
+    REQUIRE(reply.statistics(1).size() == 24);
+    CHECK(std::memcmp(reply.statistics(1).data(), want.data(), 24) == 0);
+  }
+}
+
 TEST_CASE("bytes that are no whole number of values are refused") {
   RunningServer running;
   REQUIRE(running.Hello({MakeTable("user", 2)}).ok());
@@ -171,6 +203,14 @@ TEST_CASE("a reply above the limit is refused before any work, and says the limi
   const grpc::Status status = running.stub->Pull(&context, Pull(Bytes(ids)), &pulled);
   CHECK(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
   CHECK_THAT(status.error_message(), Catch::Contains("1048576"));
+  // 64 rows fit, but not with their statistics.
+  grpc::ClientContext contexts[2];
+  proto::PullRequest request = Pull(Bytes(std::vector<FeatureId>(64, 7)));
+  CHECK(running.stub->Pull(&contexts[0], request, &pulled).error_code() !=
+        grpc::StatusCode::INVALID_ARGUMENT);
+  request.mutable_tables(0)->set_statistics(true);
+  CHECK(running.stub->Pull(&contexts[1], request, &pulled).error_code() ==
+        grpc::StatusCode::RESOURCE_EXHAUSTED);
 }
 
 TEST_CASE("messages of megabytes go through") {

@@ -65,6 +65,11 @@ TEST_CASE("tables take the rows of another job's cut, by any name and on any sha
     CHECK(taken->rows(1) == 3);
     CHECK(PullAndWait(*service, 0, kIds, 0).value() == items);
     CHECK(PullAndWait(*service, 1, kIds, 0).value() == items);
+    // As pushed once, before the first step; also those of a frozen table.
+    for (uint32_t table = 0; table < 2; ++table) {
+      CHECK(PullStatistics(*service, table, {kIds[0], 987654321}).value() ==
+            std::vector<uint32_t>{1, 0, 0, 0});
+    }
   }
   const auto stats = service->TableStats();
   REQUIRE(stats.ok());

@@ -116,6 +116,37 @@ TEST_CASE("a sync step is one optimizer step on the sum in rank order, whoever c
   }
 }
 
+TEST_CASE("a row counts steps, not workers: once for the pushes of all of them") {
+  const TemporaryDirectory directory;
+  auto service = OpenService(directory.path());
+  JoinAll(*service, 2);
+  std::map<std::pair<uint32_t, FeatureId>, std::vector<uint32_t>> expected;
+  constexpr Step kSteps = 9;
+  for (Step step = 1; step <= kSteps; ++step) {
+    std::vector<Answer> answers(2);
+    std::vector<std::vector<Rows>> rows;
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      rows.push_back(RandomRows(5, rank, step));
+      for (const Rows& part : rows.back()) {
+        for (const FeatureId id : part.ids) {
+          std::vector<uint32_t>& row = expected.try_emplace({part.table, id}, 2, 0u).first->second;
+          if (row[1] != static_cast<uint32_t>(step)) ++row[0];
+          row[1] = static_cast<uint32_t>(step);
+        }
+      }
+    }
+    for (uint32_t rank = 0; rank < 2; ++rank) {
+      service->Push(MakeHeader(rank, step), AsPushes(rows[rank]), answers[rank].Done());
+    }
+    for (Answer& answer : answers) REQUIRE(answer.Get().ok());
+  }
+  REQUIRE(expected.size() == 120);
+  for (const auto& [key, row] : expected) {
+    CAPTURE(key.first, key.second);
+    REQUIRE(PullStatistics(*service, key.first, {key.second}, kSteps).value() == row);
+  }
+}
+
 TEST_CASE("a pull of the next step waits for the step, and sees it") {
   const TemporaryDirectory directory;
   auto service = OpenService(directory.path());

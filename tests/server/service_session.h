@@ -125,6 +125,21 @@ inline absl::StatusOr<std::vector<float>> PullAndWait(ParameterService& service,
   return rows;
 }
 
+// {pushes taken, step of the last} of each row.
+inline absl::StatusOr<std::vector<uint32_t>> PullStatistics(ParameterService& service,
+                                                            uint32_t table,
+                                                            const std::vector<FeatureId>& ids,
+                                                            Step after_step = 0,
+                                                            const std::string& job = "job") {
+  PAGODA_ASSIGN_OR_RETURN(const int64_t dim, service.TableDim(table));
+  std::vector<float> rows(ids.size() * static_cast<size_t>(dim));
+  std::vector<uint32_t> statistics(2 * ids.size(), 12345);
+  Answer answer;
+  service.Pull(job, 0, after_step, {{table, ids, rows.data(), statistics.data()}}, answer.Done());
+  PAGODA_RETURN_IF_ERROR(answer.Get());
+  return statistics;
+}
+
 inline std::unique_ptr<ParameterService> OpenService(const std::string& data_dir) {
   ParameterServiceOptions options;
   options.data_dir = data_dir;

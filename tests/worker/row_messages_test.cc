@@ -74,6 +74,54 @@ TEST_CASE("pulls go to the owners of their ids, and answers to their places") {
   }
 }
 
+// What a server makes of ids: two numbers of the id.
+std::string StatisticsOf(const std::vector<FeatureId>& ids) {
+  std::vector<uint32_t> numbers;
+  for (const FeatureId id : ids) {
+    numbers.push_back(static_cast<uint32_t>(id % 1001));
+    numbers.push_back(static_cast<uint32_t>(id % 77));
+  }
+  return std::string(reinterpret_cast<const char*>(numbers.data()), numbers.size() * 4);
+}
+
+TEST_CASE("statistics are asked for by table, and come to their places") {
+  const SessionOptions session = Session();
+  for (const size_t servers : {1u, 2u, 3u}) {
+    CAPTURE(servers);
+    const std::vector<std::vector<uint32_t>> table_ids(servers, {0, 1});
+    const std::vector<FeatureId> ids = RandomIds(101);
+    std::vector<float> rows(505), other_rows(202);
+    std::vector<uint32_t> statistics(202, 5);
+    const PullMessages messages =
+        MakePulls({&session, &table_ids},
+                  std::vector<TablePull>{{0, ids, other_rows.data()},
+                                         {1, ids, rows.data(), statistics.data()}},
+                  7);
+    for (size_t s = 0; s < servers; ++s) {
+      proto::PullReply reply;
+      for (const proto::TableIds& table : messages.requests[s]->tables()) {
+        CHECK(table.statistics() == (table.table() == 1));
+        const auto asked = Values<FeatureId>(table.ids());
+        reply.add_rows(RowsOf(asked, table.table(), table.table() == 1 ? 5 : 2));
+        reply.add_statistics(table.statistics() ? StatisticsOf(asked) : "");
+      }
+      proto::PullReply less = reply, none = reply, more = reply;
+      less.mutable_statistics(1)->pop_back();
+      none.clear_statistics();
+      more.set_statistics(0, "12345678");
+      for (const proto::PullReply& wrong : {less, none, more}) {
+        const absl::Status refused = TakePull(wrong, messages.answers[s], "a:1");
+        CHECK(refused.code() == absl::StatusCode::kInternal);
+        CHECK_THAT(std::string(refused.message()), Catch::Contains("server a:1"));
+      }
+      REQUIRE(TakePull(reply, messages.answers[s], "a:1").ok());
+    }
+    const std::string want = StatisticsOf(ids), want_rows = RowsOf(ids, 1, 5);
+    CHECK(std::memcmp(statistics.data(), want.data(), want.size()) == 0);
+    CHECK(std::memcmp(rows.data(), want_rows.data(), want_rows.size()) == 0);
+  }
+}
+
 TEST_CASE("pushes carry their gradients, and the rows asked back come to their places") {
   const SessionOptions session = Session();
   for (const size_t servers : {1u, 2u, 3u}) {

@@ -8,15 +8,6 @@
 #include "worker/stopwatch.h"
 
 namespace pagoda {
-namespace {
-
-std::vector<int64_t> TableDims(const ModelInstance& model) {
-  std::vector<int64_t> dims;
-  for (const TableDecl& table : model.declaration().tables) dims.push_back(table.dim);
-  return dims;
-}
-
-}  // namespace
 
 BatchFlow::BatchFlow(const ModelInstance& model, ParameterClient* client, StageTimes* times,
                      int num_workers, RowCache* cache)
@@ -25,7 +16,7 @@ BatchFlow::BatchFlow(const ModelInstance& model, ParameterClient* client, StageT
       times_(times),
       sync_(model.options().mode == "sync"),
       early_(sync_ && num_workers == 1 && model.options().pull_ahead > 0),
-      puller_(client, TableDims(model), model.options().wait_max, cache) {}
+      puller_(client, model.declaration(), model.options().wait_max, cache) {}
 
 BatchFlow::~BatchFlow() {
   for (const std::shared_ptr<PulledBatch>& batch : window_) puller_.Release(*batch);

@@ -94,8 +94,12 @@ absl::StatusOr<std::unique_ptr<ModelInstance>> ModelInstance::Create(
 }
 
 absl::Status ModelInstance::Declare() {
-  PAGODA_ASSIGN_OR_RETURN(const ModelInfo* info, FindModel(options_.model));
-  model_ = info->create(options_.model_options);
+  if (options_.create_model) {
+    model_ = options_.create_model();
+  } else {
+    PAGODA_ASSIGN_OR_RETURN(const ModelInfo* info, FindModel(options_.model));
+    model_ = info->create(options_.model_options);
+  }
   PAGODA_RETURN_IF_ERROR_CONTEXT(model_->Declare(options_.schema, declaration_),
                                  absl::StrCat("model '", options_.model, "'"));
   return CheckDeclaration(options_.schema, declaration_);

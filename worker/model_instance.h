@@ -59,6 +59,10 @@ class ModelInstance {
   //   errors: worker/negative_items.h
   absl::Status LoadNegatives();
 
+  // The steps that its values have taken: what rows' ages count from.
+  Step applied_step() const { return applied_step_; }
+  void set_applied_step(Step step) { applied_step_ = step; }
+
   // Key of one step's randomness.
   RandomKey StepKey(Step step) const;
 
@@ -84,6 +88,7 @@ class ModelInstance {
   std::unique_ptr<ParameterSet> parameters_;
   std::vector<proto::TableSpec> tables_;
   std::vector<bool> frozen_;  // Per table, in the stage that runs.
+  Step applied_step_ = 0;
 };
 
 }  // namespace pagoda

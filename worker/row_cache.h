@@ -6,7 +6,8 @@
 // ahead and pushes in flight, which async mode has anyway. A slot takes 40 bytes of the
 // host's memory beside the device's row, and an entry of a hash map. Not for sync jobs of several
 // workers, exact tables (every step changes all their rows), nor tables that evict rows;
-// see CanCache.
+// see CanCache. Nor tables whose rows' statistics the model reads: they do not come back with
+// a push.
 //
 // A row gets in when it has been asked for twice not long ago, in the place of one that
 // nobody asked for lately. Which rows are in it changes no numbers in sync mode.

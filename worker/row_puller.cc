@@ -7,6 +7,23 @@
 
 namespace pagoda {
 
+std::vector<const uint32_t*> PulledBatch::StatisticsOfTables() const {
+  std::vector<const uint32_t*> tables;
+  for (const std::vector<uint32_t>& table : statistics) {
+    tables.push_back(table.empty() ? nullptr : table.data());
+  }
+  return tables;
+}
+
+RowPuller::RowPuller(ParameterClient* client, const Declaration& declaration,
+                     absl::Duration wait_max, RowCache* cache)
+    : client_(client),
+      statistics_(declaration.TablesWithStatistics()),
+      wait_max_(wait_max),
+      cache_(cache) {
+  for (const TableDecl& table : declaration.tables) dims_.push_back(table.dim);
+}
+
 std::shared_ptr<PulledBatch> RowPuller::Start(std::unique_ptr<PrefetchedBatch> data,
                                               Step after_step, Step applied) {
   auto batch = std::make_shared<PulledBatch>();
@@ -18,15 +35,17 @@ std::shared_ptr<PulledBatch> RowPuller::Start(std::unique_ptr<PrefetchedBatch> d
   batch->version = applied;
   const std::vector<std::vector<FeatureId>>& unique_ids = batch->data->prepared.unique_ids;
   if (cache_ == nullptr) {
-    Pull(batch, unique_ids, batch->rows, after_step);
+    Pull(batch, unique_ids, batch->rows, batch->statistics, after_step);
     return batch;
   }
   batch->cached = cache_->Pin(batch->data->prepared, applied + 1);
   batch->rows.resize(unique_ids.size());
+  batch->statistics.resize(unique_ids.size());
   batch->pulled.resize(unique_ids.size());
   for (size_t table = 0; table < unique_ids.size(); ++table) {
     const size_t size = unique_ids[table].size() * static_cast<size_t>(dims_[table]);
     if (batch->rows[table].size() < size) batch->rows[table].resize(size);
+    if (statistics_[table]) batch->statistics[table].resize(2 * unique_ids[table].size());
     for (size_t i = 0; i < unique_ids[table].size(); ++i) {
       const auto position = static_cast<int32_t>(i);
       if (!batch->cached.IsHit(table, position)) batch->pulled[table].push_back(position);
@@ -44,6 +63,7 @@ void RowPuller::Refresh(const std::shared_ptr<PulledBatch>& batch, Step after_st
       if (!batch->cached.IsHit(table, i)) batch->refreshed[table].push_back(i);
     }
   }
+  batch->version = after_step;
   PullSome(batch, batch->refreshed, batch->refreshed_answer, after_step);
 }
 
@@ -56,7 +76,7 @@ void RowPuller::PullSome(const std::shared_ptr<PulledBatch>& batch, const RowPos
       answer.ids[table].push_back(unique_ids[table][static_cast<size_t>(i)]);
     }
   }
-  Pull(batch, answer.ids, answer.rows, after_step);
+  Pull(batch, answer.ids, answer.rows, answer.statistics, after_step);
 }
 
 void RowPuller::Place(PulledBatch& batch, const RowPositions& positions,
@@ -66,6 +86,9 @@ void RowPuller::Place(PulledBatch& batch, const RowPositions& positions,
     for (size_t i = 0; i < answer.ids[table].size(); ++i) {
       const auto row = static_cast<size_t>(positions[table][i]);
       std::copy_n(answer.rows[table].data() + i * dim, dim, batch.rows[table].data() + row * dim);
+      if (!statistics_[table]) continue;
+      std::copy_n(answer.statistics[table].data() + 2 * i, 2,
+                  batch.statistics[table].data() + 2 * row);
     }
   }
   answer.ids.clear();
@@ -73,14 +96,18 @@ void RowPuller::Place(PulledBatch& batch, const RowPositions& positions,
 
 void RowPuller::Pull(const std::shared_ptr<PulledBatch>& batch,
                      const std::vector<std::vector<FeatureId>>& ids,
-                     std::vector<std::vector<float>>& rows, Step after_step) {
+                     std::vector<std::vector<float>>& rows,
+                     std::vector<std::vector<uint32_t>>& statistics, Step after_step) {
   rows.resize(ids.size());
+  statistics.resize(ids.size());
   std::vector<TablePull> pulls;
   for (size_t table = 0; table < ids.size(); ++table) {
     if (ids[table].empty()) continue;
     const size_t size = ids[table].size() * static_cast<size_t>(dims_[table]);
     if (rows[table].size() < size) rows[table].resize(size);  // Grows only: no refilling.
-    pulls.push_back({static_cast<int>(table), ids[table], rows[table].data()});
+    if (statistics_[table]) statistics[table].resize(2 * ids[table].size());
+    pulls.push_back({static_cast<int>(table), ids[table], rows[table].data(),
+                     statistics_[table] ? statistics[table].data() : nullptr});
   }
   if (pulls.empty()) return;
   batch->calls.Started();

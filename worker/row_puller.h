@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "algorithms/nn/declaration.h"
 #include "algorithms/nn/step_upload.h"
 #include "base/ids.h"
 #include "worker/parameter_client.h"
@@ -23,9 +24,13 @@ namespace pagoda {
 struct PulledBatch {
   std::unique_ptr<PrefetchedBatch> data;
   std::vector<std::vector<float>> rows;  // Per table: at least [num_unique, dim].
-  bool early = false;                    // Pulled before the step in front of it was applied.
+  // Per table, where the declaration wants them: [num_unique, 2] (TablePull::statistics).
+  std::vector<std::vector<uint32_t>> statistics;
+  // For StepInput: null where there are none.
+  std::vector<const uint32_t*> StatisticsOfTables() const;
+  bool early = false;  // Pulled before the step in front of it was applied.
 
-  Step version = 0;  // The last step that was applied when it was pulled.
+  Step version = 0;  // The last step that was applied when it was pulled, or refreshed.
 
   // With a row cache: the rows that it has, which are not in `rows`, and those that were
   // pulled. Without: `pulled` is empty, and all were.
@@ -42,6 +47,7 @@ struct PulledBatch {
   struct Answer {
     std::vector<std::vector<FeatureId>> ids;
     std::vector<std::vector<float>> rows;
+    std::vector<std::vector<uint32_t>> statistics;
   };
   Answer pulled_answer, refreshed_answer;
   PendingCalls calls;
@@ -49,11 +55,10 @@ struct PulledBatch {
 
 class RowPuller {
  public:
-  // `dims`: weights per row of each table. `client`, and `cache` (may be null), must
-  // outlive the puller.
-  RowPuller(ParameterClient* client, std::vector<int64_t> dims, absl::Duration wait_max,
-            RowCache* cache = nullptr)
-      : client_(client), dims_(std::move(dims)), wait_max_(wait_max), cache_(cache) {}
+  // `client`, and `cache` (may be null), must outlive the puller. The cache holds no table
+  // whose statistics are wanted.
+  RowPuller(ParameterClient* client, const Declaration& declaration, absl::Duration wait_max,
+            RowCache* cache = nullptr);
 
   // Asks for the rows of data->prepared as they are after `after_step` (sync mode;
   // 0: as they are), but for those in the cache. `applied`: the last step applied.
@@ -77,7 +82,7 @@ class RowPuller {
  private:
   void Pull(const std::shared_ptr<PulledBatch>& batch,
             const std::vector<std::vector<FeatureId>>& ids, std::vector<std::vector<float>>& rows,
-            Step after_step);
+            std::vector<std::vector<uint32_t>>& statistics, Step after_step);
   // Pulls some of a batch's rows into `answer`.
   void PullSome(const std::shared_ptr<PulledBatch>& batch, const RowPositions& positions,
                 PulledBatch::Answer& answer, Step after_step);
@@ -85,7 +90,8 @@ class RowPuller {
   void Place(PulledBatch& batch, const RowPositions& positions, PulledBatch::Answer& answer) const;
 
   ParameterClient* const client_;
-  const std::vector<int64_t> dims_;
+  std::vector<int64_t> dims_;           // Weights per row of each table.
+  const std::vector<bool> statistics_;  // Per table: wanted.
   const absl::Duration wait_max_;
   RowCache* const cache_;
   std::vector<std::vector<std::vector<float>>> spare_;  // Row buffers to use again.

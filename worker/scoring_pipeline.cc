@@ -14,10 +14,8 @@ namespace {
 // Batches whose rows are on their way while one is scored.
 constexpr size_t kPullAhead = 2;
 
-std::vector<int64_t> TableDims(const ModelInstance& model) {
-  std::vector<int64_t> dims;
-  for (const TableDecl& table : model.declaration().tables) dims.push_back(table.dim);
-  return dims;
+RowPuller MakePuller(const EvaluationContext& context) {
+  return RowPuller(context.client, context.model->declaration(), context.wait_max);
 }
 
 // Forward without training on a pulled batch; the labels, and the targets unless they are to
@@ -32,6 +30,8 @@ absl::Status ScoreBatch(const EvaluationContext& context, PulledBatch& pulled, b
   StepInput input;
   input.batch = &prepared;
   for (const std::vector<float>& rows : pulled.rows) input.rows.push_back(rows.data());
+  input.statistics = pulled.StatisticsOfTables();
+  input.applied = pulled.version;
   auto step = ModelStep::Forward(model.ctx(), model.model(), model.declaration(),
                                  model.parameters(), input);
   PAGODA_RETURN_IF_ERROR(step.status());
@@ -58,7 +58,8 @@ absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& 
   prefetch.prepare_offset = options.rank;
   PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<Prefetcher> prefetcher, Prefetcher::Start(prefetch));
 
-  RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
+  const ModelInstance& model = *context.model;
+  RowPuller puller = MakePuller(context);
   std::deque<std::shared_ptr<PulledBatch>> window;
   bool ended = false;
   for (;;) {
@@ -66,7 +67,7 @@ absl::Status RunScoring(const EvaluationContext& context, const ScoringOptions& 
       PAGODA_ASSIGN_OR_RETURN(std::unique_ptr<PrefetchedBatch> batch,
                               NextWhileHealthy(*prefetcher, *context.client));
       ended = batch == nullptr;
-      if (!ended) window.push_back(puller.Start(std::move(batch), 0));
+      if (!ended) window.push_back(puller.Start(std::move(batch), 0, model.applied_step()));
     }
     if (window.empty()) return absl::OkStatus();
     const std::shared_ptr<PulledBatch> front = std::move(window.front());
@@ -87,8 +88,9 @@ absl::Status ScoreOneBatch(const EvaluationContext& context, const FeatureSchema
   PAGODA_ASSIGN_OR_RETURN(data->prepared, PrepareBatch(schema, context.model->declaration(),
                                                        std::move(batch), BatchUse::kScore));
   data->is_prepared = true;
-  RowPuller puller(context.client, TableDims(*context.model), context.wait_max);
-  const std::shared_ptr<PulledBatch> pulled = puller.Start(std::move(data), 0);
+  RowPuller puller = MakePuller(context);
+  const std::shared_ptr<PulledBatch> pulled =
+      puller.Start(std::move(data), 0, context.model->applied_step());
   PAGODA_RETURN_IF_ERROR(puller.Wait(*pulled));
   return ScoreBatch(context, *pulled, false, visit);
 }

@@ -31,8 +31,11 @@ absl::Status StepComputation::MakeCache() {
   if (options.device_cache_bytes == 0) return absl::OkStatus();
   std::vector<bool> can_cache;
   bool any = false;
-  for (const proto::TableSpec& table : model_->tables()) {
-    can_cache.push_back(CanCache(table, options.mode, allreduce_->num_workers()));
+  // Rows that come back with a push bring no statistics.
+  const std::vector<bool> statistics = model_->declaration().TablesWithStatistics();
+  for (size_t table = 0; table < model_->tables().size(); ++table) {
+    can_cache.push_back(!statistics[table] &&
+                        CanCache(model_->tables()[table], options.mode, allreduce_->num_workers()));
     any = any || can_cache.back();
   }
   if (!any) {
@@ -102,6 +105,8 @@ absl::Status StepComputation::Forward(PulledBatch& batch, Step step) {
   input_ = StepInput();
   input_.batch = &batch.data->prepared;
   input_.rows = RowsOf(batch);
+  input_.statistics = batch.StatisticsOfTables();
+  input_.applied = batch.version;
   for (size_t table = 0; table < model_->tables().size(); ++table) {
     input_.frozen_tables.push_back(model_->frozen(table));
   }

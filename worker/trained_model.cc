@@ -26,6 +26,7 @@ absl::StatusOr<std::unique_ptr<TrainedModel>> TrainedModel::Load(const std::stri
   model->TakeInitialValues(cut.manifest);
   PAGODA_RETURN_IF_ERROR_CONTEXT(CheckSameModel(cut.manifest, *model), cut_directory);
   PAGODA_RETURN_IF_ERROR(model->SetDenseValues(cut.values));
+  model->set_applied_step(cut.manifest.step());
   const std::unique_ptr<AllReduce> alone = SingleWorker();
   SessionOptions session = SessionOptionsFor(*model, *alone);
   session.training = false;

@@ -356,6 +356,7 @@ absl::Status TrainerImpl::TrainStep(const Boundary& boundary) {
   PAGODA_ASSIGN_OR_RETURN(const double norm, computation_->ApplyDense(rate));
   flow_->Recycle(*batch);
   step_ = step;
+  model_->set_applied_step(step);
   samples_ += loss.samples;
   result_.last_loss = loss.value;
   return log_->OnStep(
@@ -466,6 +467,7 @@ absl::Status TrainerImpl::LoadDense(const JobCut& cut) {
   PAGODA_RETURN_IF_ERROR(model_->SetDenseValues(cut.values));
   PAGODA_RETURN_IF_ERROR(computation_->SetSlotValues(cut.slots));
   computation_->optimizer().set_steps(cut.manifest.optimizer_steps());
+  model_->set_applied_step(cut.manifest.step());
   return absl::OkStatus();
 }
 

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "algorithms/nn/feature_schema.h"
+#include "algorithms/nn/model.h"
 #include "algorithms/nn/model_options.h"
 #include "algorithms/nn/optimizer.h"
 #include "kernels/tensor.h"
@@ -107,6 +110,9 @@ struct TrainerOptions {
   Step device_cache_age_steps = 64;
   DType compute_dtype = DType::kF32;
   int num_threads = 2;
+
+  // Makes the model, in place of the one that `model` names; empty: that one. For tests.
+  std::function<std::unique_ptr<Model>()> create_model;
 
   // Opens the training data; empty: BatchReader::Open. For benchmarks and tests that
   // train from memory.

@@ -121,7 +121,10 @@ DenseHandle Declaration::AddDense(DenseDecl parameter) {
 
 NegativesHandle Declaration::AddNegatives(NegativesDecl added) {
   const NegativesHandle handle{static_cast<int>(negatives.size())};
-  AddLookup({.tables = {added.table}, .sequence = true, .negatives = handle.index});
+  AddLookup({.tables = {added.table},
+             .sequence = true,
+             .negatives = handle.index,
+             .statistics = added.statistics});
   negatives.push_back(std::move(added));
   return handle;
 }
@@ -136,6 +139,15 @@ LookupHandle Declaration::LookupOf(NegativesHandle handle) const {
 bool Declaration::NeedsWholeBatches() const {
   return std::any_of(negatives.begin(), negatives.end(),
                      [](const NegativesDecl& decl) { return decl.chosen(); });
+}
+
+std::vector<bool> Declaration::TablesWithStatistics() const {
+  std::vector<bool> wanted(tables.size(), false);
+  for (const LookupDecl& lookup : lookups) {
+    if (!lookup.statistics) continue;
+    for (const int table : lookup.tables) wanted[static_cast<size_t>(table)] = true;
+  }
+  return wanted;
 }
 
 absl::Status CheckDeclaration(const FeatureSchema& schema, const Declaration& declaration) {

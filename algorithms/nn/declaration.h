@@ -41,6 +41,9 @@ struct LookupDecl {
   std::vector<int> tables = {};    // Table of each feature; all of one dim.
   bool sequence = false;
   int negatives = -1;  // Rows of Declaration::negatives[i] instead of features' (AddNegatives).
+  // Its rows come with their statistics, for ForwardInput::RowCount and RowAge: 8 bytes
+  // more a row, and none of its tables' rows stay in a worker's cache.
+  bool statistics = false;
 };
 
 enum class NegativeScope {
@@ -66,6 +69,7 @@ struct NegativesDecl {
   // > 0: the items are the ids 1 .. num_items. 0: the values of the feature's column in
   // the item file ([data.items]).
   int64_t num_items = 0;
+  bool statistics = false;  // LookupDecl::statistics.
 
   // Instead of drawing from a catalogue the model may choose values that samples of the global
   // batch have, its own and those of other workers: places among the values of `feature`, a
@@ -131,6 +135,8 @@ struct Declaration {
   LookupHandle LookupOf(NegativesHandle negatives) const;
   // Whether negatives are chosen from Batch::Whole().
   bool NeedsWholeBatches() const;
+  // Per table: whether a lookup wants its rows' statistics.
+  std::vector<bool> TablesWithStatistics() const;
 };
 
 // Checks what a model declared, once, before anything is created from it.

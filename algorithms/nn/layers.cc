@@ -118,6 +118,7 @@ LookupHandle DeclareEmbeddings(Declaration& declaration, const FeatureSchema& sc
                                const std::vector<int>& features, const EmbeddingOptions& options) {
   const std::vector<int> sparse = schema.SparseFeatures();
   LookupDecl lookup;
+  lookup.statistics = options.statistics;
   for (int feature : features) {
     const int position = sparse[static_cast<size_t>(feature)];
     TableDecl table;

@@ -84,6 +84,7 @@ struct EmbeddingOptions {
   float init_stddev = -1.0f;      // As TableDecl.
   int64_t init_zero_columns = 0;  // As TableDecl.
   std::string optimizer = "";     // As TableDecl.
+  bool statistics = false;        // As LookupDecl.
 };
 LookupHandle DeclareEmbeddings(Declaration& declaration, const FeatureSchema& schema,
                                const std::vector<int>& features, const EmbeddingOptions& options);

@@ -53,6 +53,14 @@ class ForwardInput {
     RandomKey key = {};                           // NegativesDecl::key
   };
   virtual NegativeRows Negatives(NegativesHandle negatives) = 0;
+  // How many pushes the rows of a lookup have taken, and how many steps ago the last one was
+  // (0: in the step before this one), as the servers had them when the rows were pulled. 0
+  // and -1: there is no row, and its initial value is read. Laid out and pooled as the rows
+  // are: [batch, features], a sequence's or negatives' [nnz]; no gradient. Exact in f32
+  // below 2^24. Details: docs/adding_a_model.md.
+  //   FAILED_PRECONDITION (on the tape)  the lookup was declared without `statistics`
+  virtual Var RowCount(LookupHandle lookup) = 0;
+  virtual Var RowAge(LookupHandle lookup) = 0;
   // Dense features [batch, num_dense]; invalid Var when the schema has none.
   virtual Var Dense() = 0;
   virtual Var Parameter(DenseHandle handle) = 0;

@@ -22,6 +22,7 @@ struct LookupState {
   bool uploaded = false;
   EmbeddingBagIndex bag;  // Pooled.
   nn::RowGather gather;   // Sequence.
+  Var count, age;         // RowCount, RowAge.
   std::vector<std::pair<const RowPart*, Var>> results;
 };
 
@@ -46,6 +47,10 @@ class StepImpl final : public ModelStep, public ForwardInput {
   Var LookupColumns(LookupHandle handle, int64_t begin, int64_t end) override;
   Sequence LookupSequence(LookupHandle handle) override;
   NegativeRows Negatives(NegativesHandle handle) override;
+  Var RowCount(LookupHandle handle) override {
+    return StatisticOrFail(handle, &LookupState::count);
+  }
+  Var RowAge(LookupHandle handle) override { return StatisticOrFail(handle, &LookupState::age); }
   Var Dense() override;
   Var Parameter(DenseHandle handle) override;
   bool Updates(DenseHandle handle) const override {
@@ -87,6 +92,10 @@ class StepImpl final : public ModelStep, public ForwardInput {
   absl::Status AddTableGradient(size_t table, float* host, std::vector<RowsCopy>* copies);
   absl::StatusOr<Var> MakeLookup(size_t lookup, int64_t begin, int64_t end);
   Var LookupOrFail(LookupHandle handle, bool sequence, int64_t begin, int64_t end);
+  // One number for each of a lookup's rows, [num_rows, 1].
+  std::vector<float> StatisticOfRows(size_t lookup, Var LookupState::*which) const;
+  absl::StatusOr<Var> MakeStatistic(size_t lookup, Var LookupState::*which);
+  Var StatisticOrFail(LookupHandle handle, Var LookupState::*which);
   // `ahead`: where it is when it was copied before the step.
   Var HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,
                Var* cache);
@@ -120,10 +129,14 @@ absl::Status StepImpl::CheckInput() const {
                                                    " tables were given for a model of ", num_tables,
                                                    " tables"));
   }
+  const std::vector<bool> wanted = declaration_.TablesWithStatistics();
   for (size_t t = 0; t < num_tables; ++t) {
-    if (input_.rows[t] != nullptr || batch.unique_ids[t].empty()) continue;
+    if (batch.unique_ids[t].empty()) continue;
+    const bool counted = t < input_.statistics.size() && input_.statistics[t] != nullptr;
+    if (input_.rows[t] != nullptr && (counted || !wanted[t])) continue;
     return absl::InvalidArgumentError(
-        absl::StrCat("no rows were given for table '", declaration_.tables[t].name, "'"));
+        absl::StrCat("no ", input_.rows[t] == nullptr ? "rows" : "statistics",
+                     " were given for table '", declaration_.tables[t].name, "'"));
   }
   return absl::OkStatus();
 }
@@ -284,6 +297,59 @@ ForwardInput::NegativeRows StepImpl::Negatives(NegativesHandle handle) {
   const LookupIndex& index = input_.batch->lookups[static_cast<size_t>(lookup.index)];
   return {LookupOrFail(lookup, true, 0, Group(index.group).dim), &drawn.ids, &drawn.log_q,
           declaration_.negatives[i].catalogue.get(), declaration_.negatives[i].key};
+}
+
+std::vector<float> StepImpl::StatisticOfRows(size_t lookup, Var LookupState::*which) const {
+  const LookupIndex& index = input_.batch->lookups[lookup];
+  std::vector<float> values(static_cast<size_t>(index.num_rows), 0.0f);
+  for (const int table : declaration_.lookups[lookup].tables) {
+    const auto t = static_cast<size_t>(table);
+    const int64_t first = input_.batch->table_rows[t].first_row - index.first_row;
+    for (size_t r = 0; r < input_.batch->unique_ids[t].size(); ++r) {
+      const uint32_t updates = input_.statistics[t][2 * r];
+      const Step last = input_.statistics[t][2 * r + 1];
+      float& value = values[static_cast<size_t>(first) + r];
+      if (which == &LookupState::count) {
+        value = static_cast<float>(updates);
+      } else {  // Another async worker's step may be later than this one's.
+        value = updates == 0 ? -1.0f : static_cast<float>(std::max<Step>(0, input_.applied - last));
+      }
+    }
+  }
+  return values;
+}
+
+absl::StatusOr<Var> StepImpl::MakeStatistic(size_t lookup, Var LookupState::*which) {
+  if (!declaration_.lookups[lookup].statistics) {
+    return absl::FailedPreconditionError("it was declared without `statistics`");
+  }
+  LookupState& state = lookups_[lookup];
+  Var& made = state.*which;
+  if (made.valid()) return made;
+  PAGODA_RETURN_IF_ERROR(UploadIndex(lookup, &state));
+  const int64_t num_rows = input_.batch->lookups[lookup].num_rows;
+  PAGODA_ASSIGN_OR_RETURN(Tensor values,
+                          ctx_.Upload<float>(StatisticOfRows(lookup, which), {num_rows, 1}));
+  const Var rows = tape_.Leaf(std::move(values), false);
+  const nn::RowSpan span{0, num_rows};
+  if (declaration_.lookups[lookup].sequence) {
+    const Var gathered = nn::GatherRows(rows, span, state.gather);
+    made = nn::Reshape(gathered, {state.gather.inverse.size()});
+  } else {
+    const Var pooled = nn::EmbeddingBag(rows, span, state.bag);
+    made = nn::Reshape(pooled, {batch_size(), state.bag.num_features});
+  }
+  return made;
+}
+
+Var StepImpl::StatisticOrFail(LookupHandle handle, Var LookupState::*which) {
+  const size_t i = static_cast<size_t>(handle.index);
+  PAGODA_CHECK(handle.index >= 0 && i < lookups_.size());
+  if (!tape_.status().ok()) return Var();
+  absl::StatusOr<Var> result = MakeStatistic(i, which);
+  if (result.ok()) return *result;
+  tape_.Fail(WithContext(result.status(), absl::StrCat("lookup ", i)));
+  return Var();
 }
 
 Var StepImpl::HostLeaf(const std::vector<float>& values, const Tensor& (StepUpload::*ahead)() const,

@@ -25,6 +25,10 @@ struct StepInput {
   // May be null where a table has no unique ids.
   std::vector<const float*> rows;   // Per table.
   std::vector<bool> frozen_tables;  // Per table: no gradient. Empty: none is.
+  // Per table: what Declaration::TablesWithStatistics asks for, [num_unique, 2] (pushes
+  // taken, step of the last; {0, 0}: there is no row), else null. Empty: none is asked for.
+  std::vector<const uint32_t*> statistics;
+  Step applied = 0;  // The last step that was applied when rows were pulled: ages count from it.
   bool training = false;
   RandomKey random;  // Key of this step.
   // What of the batch is on the device already, and published; may be null.

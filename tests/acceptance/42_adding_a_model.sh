@@ -16,14 +16,14 @@ cd "$tree"
 mkdir algorithms/nfm
 sed 's|#include "tests/algorithms/example_model.h"|#include "algorithms/models.h"|' \
   tests/algorithms/example_model.cc > algorithms/nfm/nfm.cc
-# 5.1. Declared, listed, built.
+# 6.1. Declared, listed, built.
 sed -i 's|^ModelInfo FmModelInfo();|&\nModelInfo NeuralFmModelInfo();|' algorithms/models.h
 sed -i 's|LrModelInfo(), |&NeuralFmModelInfo(), |' algorithms/registry.cc
 sed -i 's|fm/fm.cc|fm/fm.cc nfm/nfm.cc|' algorithms/CMakeLists.txt
 for file in algorithms/models.h algorithms/registry.cc; do
   [ "$(grep -c NeuralFmModelInfo "$file")" = 1 ] || not_met "$file was not changed as the page says"
 done
-# 5.3. A job on bundled data.
+# 6.3. A job on bundled data.
 sed 's/name = "movielens-fm"/name = "movielens-nfm"/; s/name = "fm"/name = "nfm"/
      s/^embedding_dim = 16/&\nhidden = [32]/' algorithms/fm/job.toml > algorithms/nfm/job.toml
 { cmake --preset release && ninja -C build/release pagoda; } > "$SCRATCH/build.log" 2>&1 \

@@ -183,6 +183,13 @@ std::vector<float> ModelHarness::Row(int table, FeatureId id) const {
   return RandomFloats(HashBytes(RowKey(decl.name, id)), decl.dim);
 }
 
+std::array<uint32_t, 2> ModelHarness::Statistics(int table, FeatureId id) {
+  const uint64_t bits = RandomBits(RandomKey{7}.Derive(static_cast<uint64_t>(table)), id);
+  if (bits % 4 == 0) return {0, 0};
+  return {static_cast<uint32_t>(1 + bits / 4 % 50),
+          static_cast<uint32_t>(bits / 256 % (kApplied + 1))};
+}
+
 std::unique_ptr<ParameterSet> ModelHarness::Parameters(TestDevice& device) const {
   auto created = ParameterSet::Create(*device.ctx, declaration_.dense, 5);
   INFO(created.status());
@@ -251,13 +258,18 @@ absl::StatusOr<StepResult> ModelHarness::TryRun(TestDevice& device, const Batch&
   input.training = settings.training;
   input.frozen_tables = settings.frozen_tables;
   input.random = settings.random;
+  std::vector<std::vector<uint32_t>> statistics(rows.size());
   for (size_t t = 0; t < rows.size(); ++t) {
     for (FeatureId id : prepared.unique_ids[t]) {
       const std::vector<float> row = Row(static_cast<int>(t), id);
       rows[t].insert(rows[t].end(), row.begin(), row.end());
+      const std::array<uint32_t, 2> numbers = Statistics(static_cast<int>(t), id);
+      statistics[t].insert(statistics[t].end(), numbers.begin(), numbers.end());
     }
     input.rows.push_back(rows[t].data());
+    input.statistics.push_back(statistics[t].data());
   }
+  input.applied = kApplied;
   std::unique_ptr<CopyQueue> in, out;
   std::unique_ptr<StepUpload> upload;
   if (settings.copied_ahead) {

@@ -5,6 +5,7 @@
 // central differences check every gradient that a step hands out.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -73,6 +74,10 @@ class ModelHarness {
   PreparedBatch Prepare(const Batch& batch) const;
   // Random but fixed weights of a row: a function of table and id.
   std::vector<float> Row(int table, FeatureId id) const;
+  // {pushes taken, step of the last}: every fourth row is not there, {0, 0}.
+  static std::array<uint32_t, 2> Statistics(int table, FeatureId id);
+  // The steps applied when rows were pulled; no row's last push is later.
+  static constexpr Step kApplied = 1000;
   // Random but fixed values of all dense parameters (state: as initialised).
   std::unique_ptr<ParameterSet> Parameters(TestDevice& device) const;
   // One step; errors fail the test.

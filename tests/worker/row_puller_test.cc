@@ -19,7 +19,7 @@ std::unique_ptr<PrefetchedBatch> Prepared(const std::vector<FeatureId>& ids,
 
 TEST_CASE("rows arrive in the order of the unique ids") {
   ScriptedClient client;
-  RowPuller puller(&client, {2}, absl::Seconds(5));
+  RowPuller puller(&client, OneTableDeclaration(), absl::Seconds(5));
   const auto batch = puller.Start(Prepared({9, 4, 9}), 3);
   REQUIRE(puller.Wait(*batch).ok());
   REQUIRE(client.pulls_after == std::vector<Step>{3});
@@ -29,7 +29,7 @@ TEST_CASE("rows arrive in the order of the unique ids") {
 
 TEST_CASE("a batch without ids asks nothing of the servers") {
   ScriptedClient client;
-  RowPuller puller(&client, {2}, absl::Seconds(5));
+  RowPuller puller(&client, OneTableDeclaration(), absl::Seconds(5));
   const auto batch = puller.Start(Prepared({}), 3);
   REQUIRE(puller.Wait(*batch).ok());
   REQUIRE(client.pulls_after.empty());
@@ -39,7 +39,7 @@ TEST_CASE("a refresh reads the repeated rows again, whichever answer comes first
   const bool refresh_answered_first = GENERATE(false, true);
   ScriptedClient client;
   client.hold = true;
-  RowPuller puller(&client, {2}, absl::Seconds(5));
+  RowPuller puller(&client, OneTableDeclaration(), absl::Seconds(5));
   const auto batch = puller.Start(Prepared({9, 4, 6}, {0, 2}), 3);
   if (!refresh_answered_first) client.Release();
   client.changed[{0, 9}] = 100.0f;  // The step in front pushed 9 and 6.
@@ -53,13 +53,38 @@ TEST_CASE("a refresh reads the repeated rows again, whichever answer comes first
   REQUIRE(batch->rows[0] == std::vector<float>{109.0f, 109.25f, 4.0f, 4.25f, 206.0f, 206.25f});
 }
 
+TEST_CASE("statistics come with the rows where they are declared, and are refreshed with them") {
+  ScriptedClient client;
+  client.statistics[{0, 9}] = {7, 3};
+  client.statistics[{0, 4}] = {1, 2};
+  const bool declared = GENERATE(false, true);
+  Declaration declaration = OneTableDeclaration();
+  declaration.lookups[0].statistics = declared;
+  RowPuller puller(&client, declaration, absl::Seconds(5));
+  const auto batch = puller.Start(Prepared({9, 4, 6}, {0, 2}), 3, 3);
+  CHECK(batch->version == 3);
+  client.statistics[{0, 9}] = {8, 4};
+  client.statistics[{0, 4}] = {99, 99};  // Not among the repeats: not asked for again.
+  client.statistics[{0, 6}] = {1, 4};
+  puller.Refresh(batch, 4);
+  CHECK(batch->version == 4);
+  REQUIRE(puller.Wait(*batch).ok());
+  REQUIRE(batch->StatisticsOfTables().size() == 1);
+  if (declared) {
+    CHECK(batch->statistics[0] == std::vector<uint32_t>{8, 4, 1, 2, 1, 4});
+    CHECK(batch->StatisticsOfTables()[0] == batch->statistics[0].data());
+  } else {
+    CHECK(batch->StatisticsOfTables()[0] == nullptr);
+  }
+}
+
 TEST_CASE("rows that the cache has are not asked for, nor read again") {
   ThreadPool pool(1);
   const auto ctx = *Context::Create({}, &pool);
   const auto queue = *CopyQueue::Create(*ctx);
   const auto cache = *RowCache::Create(*ctx, OneTableDeclaration(), {true}, {1 << 12, 100});
   ScriptedClient client;
-  RowPuller puller(&client, {2}, absl::Seconds(5), cache.get());
+  RowPuller puller(&client, OneTableDeclaration(), absl::Seconds(5), cache.get());
   for (int times = 0; times < 2; ++times) {  // The second time they are worth it.
     const auto first = puller.Start(Prepared({9, 4}), 1, 1);
     REQUIRE(first->pulled == RowPositions{{0, 1}});
@@ -86,7 +111,7 @@ TEST_CASE("rows that the cache has are not asked for, nor read again") {
 
 TEST_CASE("buffers are used again, and a smaller batch does not see the larger one's rows") {
   ScriptedClient client;
-  RowPuller puller(&client, {2}, absl::Seconds(5));
+  RowPuller puller(&client, OneTableDeclaration(), absl::Seconds(5));
   const auto large = puller.Start(Prepared({1, 2, 3}), 0);
   REQUIRE(puller.Wait(*large).ok());
   const float* buffer = large->rows[0].data();
@@ -101,7 +126,7 @@ TEST_CASE("a server's error is the wait's, and a late answer after giving up har
   ScriptedClient client;
   client.hold = true;
   {
-    RowPuller puller(&client, {2}, absl::Milliseconds(150));
+    RowPuller puller(&client, OneTableDeclaration(), absl::Milliseconds(150));
     auto refused = puller.Start(Prepared({1}), 0);
     client.Release(absl::UnavailableError("server b:2 does not answer"));
     REQUIRE(absl::IsUnavailable(puller.Wait(*refused)));

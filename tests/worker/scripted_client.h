@@ -32,6 +32,7 @@ class ScriptedClient final : public ParameterClient {
   std::deque<HeldCall> held;
   std::vector<SeenPush> pushes;
   std::map<std::pair<int, FeatureId>, float> changed;  // Rows that pushes have changed.
+  std::map<std::pair<int, FeatureId>, std::pair<uint32_t, uint32_t>> statistics;
   std::vector<Step> pulls_after;
   std::vector<size_t> pulled_ids;              // Per pull.
   std::vector<std::string> events;             // "prepare NAME", "drop NAME", ...
@@ -112,6 +113,12 @@ class ScriptedClient final : public ParameterClient {
     for (const TablePull& pull : tables) {
       for (size_t i = 0; i < pull.ids.size(); ++i) {
         const auto changed_row = changed.find({pull.table, pull.ids[i]});
+        if (pull.statistics != nullptr) {
+          const auto counted = statistics.find({pull.table, pull.ids[i]});
+          const bool is_there = counted != statistics.end();
+          pull.statistics[2 * i] = is_there ? counted->second.first : 0;
+          pull.statistics[2 * i + 1] = is_there ? counted->second.second : 0;
+        }
         for (int64_t c = 0; c < dim; ++c) {
           const float offset = changed_row == changed.end() ? 0.0f : changed_row->second;
           pull.rows[i * static_cast<size_t>(dim) + static_cast<size_t>(c)] =
@@ -129,6 +136,9 @@ class ScriptedClient final : public ParameterClient {
         const float* gradient = table.gradients + i * static_cast<size_t>(dim);
         push.gradients[{table.table, table.ids[i]}] = {gradient, gradient + dim};
         changed[{table.table, table.ids[i]}] += 10000.0f;
+        auto& [count, last] = statistics[{table.table, table.ids[i]}];
+        ++count;
+        last = static_cast<uint32_t>(step);
       }
       for (size_t i = 0; i < table.returned.size(); ++i) {
         Read({{table.table, table.ids.subspan(table.returned[i], 1),

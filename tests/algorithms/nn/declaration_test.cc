@@ -30,6 +30,22 @@ TEST_CASE("a known table name returns its handle") {
   REQUIRE(declaration.tables.size() == 2);
 }
 
+TEST_CASE("a table has statistics when any lookup of it, or its negatives, ask for them") {
+  Declaration declaration;
+  for (const char* name : {"a", "b", "c", "d"}) declaration.AddTable({.name = name, .dim = 2});
+  CHECK(declaration.TablesWithStatistics() == std::vector<bool>(4, false));
+  declaration.AddLookup({.features = {0, 1}, .tables = {0, 1}});
+  declaration.AddLookup({.features = {1}, .tables = {1}, .sequence = true, .statistics = true});
+  NegativesDecl plain, counted;
+  plain.table = 2;
+  counted.table = 3;
+  counted.statistics = true;
+  declaration.AddNegatives(plain);
+  const NegativesHandle negatives = declaration.AddNegatives(counted);
+  CHECK(declaration.lookups[static_cast<size_t>(declaration.LookupOf(negatives).index)].statistics);
+  CHECK(declaration.TablesWithStatistics() == std::vector<bool>{false, true, false, true});
+}
+
 TEST_CASE("CheckDeclaration passes what is right and names what is wrong") {
   REQUIRE(CheckDeclaration(TwoSparse(), Good()).ok());
   REQUIRE(CheckDeclaration(FeatureSchema(), Declaration()).ok());

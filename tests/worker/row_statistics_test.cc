@@ -204,13 +204,16 @@ TEST_CASE("a resumed job and a prediction go on with the cut's counts and ages")
   WriteWorld(dir / "train.csv", {.rows = 600});
   Recorder before, after, reading;
   TrainerOptions options = Job(dir, "job", &before);
-  const RunTrace stopped = RunAlone(options, 2, {.stop_after = 8});
+  RunOptions stop, go_on;
+  stop.stop_after = 8;
+  const RunTrace stopped = RunAlone(options, 2, stop);
   INFO(stopped.status);
   REQUIRE(stopped.status.ok());
   Counted counted;
   CheckAlone(before, &counted);
   options = Job(dir, "job", &after);
-  const RunTrace resumed = RunAlone(options, 2, {.resume_cut = stopped.result.final_cut});
+  go_on.resume_cut = stopped.result.final_cut;
+  const RunTrace resumed = RunAlone(options, 2, go_on);
   INFO(resumed.status);
   REQUIRE(resumed.status.ok());
   REQUIRE(after.seen.size() == 12);

@@ -46,42 +46,55 @@ int64_t SizeClass(int64_t size_bytes) {
 // back to the system would page-fault again at each training step. Blocks in use and
 // free never hold more than twice the bytes that were once in use together: the sizes
 // in use differ between the passes of a step, so one time that is too little to keep
-// them all. Threads: any.
+// them all. Sizes that differ from step to step, as of ragged batches, take a block of up to twice
+// their bytes, and what is in nobody's way any more goes first. Threads: any.
 class BlockCache {
  public:
   ~BlockCache() {
-    for (auto& [size, blocks] : free_) {
-      for (void* block : blocks) Release(block, size);
+    for (auto& [size, kept] : free_) {
+      for (void* block : kept.blocks) Release(block, size);
     }
   }
 
-  // A block of SizeClass `size` bytes, or null when the system has none.
-  void* Take(int64_t size) {
+  struct Block {
+    void* bytes = nullptr;
+    int64_t size = 0;
+  };
+
+  // A block of SizeClass `size` bytes or more, or null when the system has none.
+  Block Take(int64_t size) {
     std::lock_guard<std::mutex> lock(mutex_);
-    void* block = nullptr;
-    auto found = free_.find(size);
-    if (found != free_.end() && !found->second.empty()) {
-      block = found->second.back();
-      found->second.pop_back();
-      free_bytes_ -= size;
-    } else {
-      block = Obtain(size);
-      if (block == nullptr) return nullptr;
+    Block block{nullptr, size};
+    auto found = free_.lower_bound(size);
+    while (found != free_.end() && found->first <= 2 * size && found->second.blocks.empty()) {
+      ++found;
     }
-    used_bytes_ += size;
+    if (found != free_.end() && found->first <= 2 * size) {
+      block = {found->second.blocks.back(), found->first};
+      found->second.blocks.pop_back();
+      found->second.used_at = ++clock_;
+      free_bytes_ -= block.size;
+    } else {
+      block.bytes = Obtain(size);
+      if (block.bytes == nullptr) return {};
+    }
+    used_bytes_ += block.size;
     peak_bytes_ = std::max(peak_bytes_, used_bytes_);
     return block;
   }
 
-  void Give(void* block, int64_t size) {
+  void Give(const Block& block) {
     std::lock_guard<std::mutex> lock(mutex_);
-    used_bytes_ -= size;
-    if (kExactBlocks || used_bytes_ + free_bytes_ + size > 2 * peak_bytes_) {
-      Release(block, size);
+    used_bytes_ -= block.size;
+    if (kExactBlocks) {
+      Release(block.bytes, block.size);
       return;
     }
-    free_[size].push_back(block);
-    free_bytes_ += size;
+    Free& kept = free_[block.size];
+    kept.blocks.push_back(block.bytes);
+    kept.used_at = ++clock_;
+    free_bytes_ += block.size;
+    while (used_bytes_ + free_bytes_ > 2 * peak_bytes_) ReleaseOldest();
   }
 
   int64_t used_bytes() {
@@ -112,8 +125,27 @@ class BlockCache {
     }
   }
 
+  struct Free {
+    std::vector<void*> blocks;
+    int64_t used_at = 0;
+  };
+
+  // A free block of the size that was taken and given last the longest ago.
+  //   REQUIRES: there is a free block.
+  void ReleaseOldest() {
+    auto oldest = free_.end();
+    for (auto it = free_.begin(); it != free_.end(); ++it) {
+      if (it->second.blocks.empty()) continue;
+      if (oldest == free_.end() || it->second.used_at < oldest->second.used_at) oldest = it;
+    }
+    Release(oldest->second.blocks.back(), oldest->first);
+    oldest->second.blocks.pop_back();
+    free_bytes_ -= oldest->first;
+  }
+
   std::mutex mutex_;
-  std::map<int64_t, std::vector<void*>> free_;
+  std::map<int64_t, Free> free_;
+  int64_t clock_ = 0;
   int64_t free_bytes_ = 0;
   int64_t used_bytes_ = 0;
   int64_t peak_bytes_ = 0;
@@ -121,7 +153,7 @@ class BlockCache {
 
 struct CpuBuffer : Buffer {
   ~CpuBuffer() override {
-    if (bytes != nullptr) cache->Give(bytes, block_bytes);
+    if (bytes != nullptr) cache->Give({bytes, block_bytes});
   }
   std::shared_ptr<BlockCache> cache;  // Outlives the context with its last tensor.
   int64_t block_bytes = 0;
@@ -136,14 +168,15 @@ class CpuAllocator : public Allocator {
     const int64_t block_bytes =
         kExactBlocks ? std::max<int64_t>(size_bytes, 1) : SizeClass(size_bytes);
     auto buffer = std::make_shared<CpuBuffer>();
-    buffer->bytes = cache_->Take(block_bytes);
+    const BlockCache::Block block = cache_->Take(block_bytes);
+    buffer->bytes = block.bytes;
     if (buffer->bytes == nullptr) {
       return absl::ResourceExhaustedError(absl::StrCat("out of memory: a tensor of ", size_bytes,
                                                        " bytes beside ", cache_->used_bytes(),
                                                        " bytes in use"));
     }
     if (kFillWithNan) std::memset(buffer->bytes, 0xff, static_cast<size_t>(size_bytes));
-    buffer->block_bytes = block_bytes;
+    buffer->block_bytes = block.size;
     buffer->size_bytes = size_bytes;
     buffer->device = device_;
     buffer->cache = cache_;

@@ -100,9 +100,27 @@ AttentionResult MultiHeadAttention::Apply(ForwardInput& input, const Rows& rows,
   return {out, heads.weights};
 }
 
+Var MultiHeadAttention::Within(ForwardInput& input, const Rows& rows,
+                               const SequenceLayout& layout) const {
+  const std::vector<SequenceLayout::Group>& groups = layout.Groups();
+  if (rows.bias.valid() || groups.empty()) return Apply(input, rows, layout, layout).output;
+  std::vector<Var> parts;
+  for (const SequenceLayout::Group& group : groups) {
+    const auto own = [&](const Var& x) {
+      return GatherRows(x, {0, layout.num_rows()}, group.gather);
+    };
+    Rows part;
+    part.queries = own(rows.queries);
+    part.keys = rows.keys == rows.queries ? part.queries : own(rows.keys);
+    part.values = rows.values == rows.keys ? part.keys : own(rows.values);
+    parts.push_back(Apply(input, part, group.layout, group.layout).output);
+  }
+  return layout.JoinGroups(parts);
+}
+
 Var MultiHeadAttention::Self(ForwardInput& input, const Var& x, const SequenceLayout& layout,
                              const Var& bias) const {
-  return Apply(input, {x, x, x, bias}, layout, layout).output;
+  return Within(input, {x, x, x, bias}, layout);
 }
 
 AttentionResult MultiHeadAttention::Target(ForwardInput& input, const Rows& rows,

@@ -64,6 +64,9 @@ class MultiHeadAttention {
   // -> output [query_layout.num_rows(), output_dim], weights [sequences, heads, lq, lk].
   AttentionResult Apply(ForwardInput& input, const Rows& rows, const SequenceLayout& query_layout,
                         const SequenceLayout& key_layout) const;
+  // Queries and keys of one layout, and the output alone: sequences of like lengths are padded
+  // together (SequenceLayout::Groups) unless there is a bias.
+  Var Within(ForwardInput& input, const Rows& rows, const SequenceLayout& layout) const;
   // x over itself. REQUIRES: one width of queries, keys and values.
   Var Self(ForwardInput& input, const Var& x, const SequenceLayout& layout,
            const Var& bias = Var()) const;

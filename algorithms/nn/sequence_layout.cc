@@ -15,6 +15,11 @@ namespace {
 // Apart by more than any sequence's length, so that counters of two rows never meet.
 constexpr uint64_t kPositionsPerSequence = 65536;
 
+// Of the groups by length: the longest of the first, and the scores of one head for which parting
+// costs less than the padding.
+constexpr int64_t kShortSequence = 4;
+constexpr int64_t kScoresWorthGroups = int64_t{1} << 16;
+
 template <typename T>
 absl::StatusOr<Tensor> UploadAll(Context& ctx, const std::vector<T>& values) {
   return ctx.Upload<T>(values, {static_cast<int64_t>(values.size())});
@@ -23,7 +28,7 @@ absl::StatusOr<Tensor> UploadAll(Context& ctx, const std::vector<T>& values) {
 }  // namespace
 
 SequenceLayout::SequenceLayout(Tape& tape, std::vector<int32_t> offsets, uint64_t first_sequence)
-    : tape_(&tape), offsets_(std::move(offsets)), first_sequence_(first_sequence) {
+    : tape_(&tape), offsets_(std::move(offsets)) {
   if (offsets_.empty() || offsets_.front() != 0 ||
       !std::is_sorted(offsets_.begin(), offsets_.end())) {
     tape.Fail(absl::InvalidArgumentError(
@@ -36,7 +41,50 @@ SequenceLayout::SequenceLayout(Tape& tape, std::vector<int32_t> offsets, uint64_
     lengths_.push_back(offsets_[i + 1] - offsets_[i]);
     for (int32_t p = 0; p < lengths_.back(); ++p) positions_.push_back(p);
     length_ = std::max<int64_t>(length_, lengths_.back());
+    numbers_.push_back(first_sequence + i);
   }
+}
+
+SequenceLayout::Group SequenceLayout::MakeGroup(const std::vector<size_t>& places) const {
+  std::vector<int32_t> offsets = {0}, rows;
+  for (const size_t i : places) {
+    for (int32_t row = offsets_[i]; row < offsets_[i + 1]; ++row) rows.push_back(row);
+    offsets.push_back(static_cast<int32_t>(rows.size()));
+  }
+  Group group = {SequenceLayout(*tape_, std::move(offsets), 0), std::move(rows), {}};
+  for (size_t k = 0; k < places.size(); ++k) group.layout.numbers_[k] = numbers_[places[k]];
+  return group;
+}
+
+const std::vector<SequenceLayout::Group>& SequenceLayout::Groups() const {
+  if (grouped_) return groups_;
+  grouped_ = true;
+  std::map<int64_t, std::vector<size_t>> places;  // By the longest length of a group.
+  for (size_t i = 0; i < lengths_.size(); ++i) {
+    int64_t most = kShortSequence;
+    while (most < lengths_[i]) most *= 2;
+    if (lengths_[i] > 0) places[most].push_back(i);
+  }
+  int64_t padded = 0;
+  for (const auto& [most, of_group] : places) {
+    padded += static_cast<int64_t>(of_group.size()) * most * most;
+  }
+  const int64_t together = size() * length_ * length_;
+  if (together < kScoresWorthGroups || together < 2 * padded) return groups_;
+  std::vector<int32_t> order(positions_.size());
+  int32_t place = 0;
+  for (const auto& [most, of_group] : places) {
+    Group group = MakeGroup(of_group);
+    for (const int32_t row : group.rows) order[static_cast<size_t>(row)] = place++;
+    Kept(&group.gather, [&](Context& ctx) { return MakeRowGather(ctx, group.rows, num_rows()); });
+    groups_.push_back(std::move(group));
+  }
+  Kept(&join_groups_, [&](Context& ctx) { return MakeRowGather(ctx, order, num_rows()); });
+  return groups_;
+}
+
+Var SequenceLayout::JoinGroups(const std::vector<Var>& parts) const {
+  return GatherRows(ConcatRows(parts), {0, num_rows()}, join_groups_);
 }
 
 template <typename T, typename Make>
@@ -145,7 +193,7 @@ Tensor SequenceLayout::RowCounters(int64_t width) const {
   std::vector<int64_t> counters;
   counters.reserve(positions_.size());
   for (size_t i = 0; i < lengths_.size(); ++i) {
-    const uint64_t first = (first_sequence_ + i) * kPositionsPerSequence;
+    const uint64_t first = numbers_[i] * kPositionsPerSequence;
     for (int32_t p = 0; p < lengths_[i]; ++p) {
       counters.push_back(
           static_cast<int64_t>((first + static_cast<uint64_t>(p)) * static_cast<uint64_t>(width)));
@@ -161,8 +209,7 @@ Tensor SequenceLayout::WeightCounters(int64_t heads, int64_t num_queries) const 
   counters.reserve(lengths_.size() * static_cast<size_t>(heads * num_queries));
   for (size_t i = 0; i < lengths_.size(); ++i) {
     for (int64_t h = 0; h < heads; ++h) {
-      const uint64_t head =
-          (first_sequence_ + i) * static_cast<uint64_t>(heads) + static_cast<uint64_t>(h);
+      const uint64_t head = numbers_[i] * static_cast<uint64_t>(heads) + static_cast<uint64_t>(h);
       for (int64_t j = 0; j < num_queries; ++j) {
         const uint64_t row = head * kPositionsPerSequence + static_cast<uint64_t>(j);
         counters.push_back(static_cast<int64_t>(row * kPositionsPerSequence));

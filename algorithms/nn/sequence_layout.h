@@ -2,7 +2,8 @@
 //
 // Layers of sequences work on ragged rows [num_rows, d], the positions of all sequences one
 // after another, so that nothing is computed for padding and nothing in it can matter. Only
-// attention pads, to the longest sequence, between Pad and Unpad.
+// attention pads, to the longest sequence, between Pad and Unpad; where that would be mostly
+// padding, self-attention works on Groups of sequences of like lengths.
 //
 //   SequenceLayout layout(input.tape(), *sequence.offsets, input.host().batch.first_sample);
 //   Var h = stack.Apply(input, sequence.values, layout);        // [num_rows, d]
@@ -35,11 +36,19 @@ class SequenceLayout {
   //   INVALID_ARGUMENT (the tape's)  offsets that do not ascend from 0; the layout is empty then
   SequenceLayout(Tape& tape, std::vector<int32_t> offsets, uint64_t first_sequence);
 
+  // The sequences that have positions, parted by length (up to 4, 8, 16, ...); empty where all
+  // of them together, padded, are small or not twice as large as the groups.
+  struct Group;
+  const std::vector<Group>& Groups() const;
+  // parts[g] [rows of group g, d] -> [num_rows(), d]: the rows in their order in this layout.
+  //   REQUIRES: a part for each of Groups(), which are not empty.
+  Var JoinGroups(const std::vector<Var>& parts) const;
+
   Tape& tape() const { return *tape_; }
   int64_t size() const { return static_cast<int64_t>(lengths_.size()); }  // Sequences.
   int64_t num_rows() const { return offsets_.back(); }
   int64_t length() const { return length_; }  // Of the longest sequence.
-  uint64_t first_sequence() const { return first_sequence_; }
+  uint64_t first_sequence() const { return numbers_.empty() ? 0 : numbers_[0]; }
   const std::vector<int32_t>& offsets() const { return offsets_; }  // [size() + 1]
   const std::vector<int32_t>& lengths() const { return lengths_; }  // [size()]
   // Of each row, from 0 at its sequence's start.
@@ -73,11 +82,16 @@ class SequenceLayout {
   // Runs make() unless `kept` has it already.
   template <typename T, typename Make>
   T Kept(T* kept, const Make& make) const;
+  // The layout of some sequences by their places, ascending, and their rows here.
+  Group MakeGroup(const std::vector<size_t>& places) const;
 
   Tape* tape_;
   std::vector<int32_t> offsets_, lengths_, positions_;
-  uint64_t first_sequence_ = 0;
+  std::vector<uint64_t> numbers_;  // Global index of each sequence.
   int64_t length_ = 0;
+  mutable bool grouped_ = false;
+  mutable std::vector<Group> groups_;
+  mutable RowGather join_groups_;
   mutable Tensor device_offsets_, device_positions_;
   mutable RowGather repeat_;
   mutable std::map<std::pair<int64_t, PositionOrder>, RowGather> position_gathers_;
@@ -85,6 +99,12 @@ class SequenceLayout {
   mutable std::map<std::tuple<int64_t, int64_t, bool>, Tensor> key_counts_;
   mutable std::map<int64_t, Tensor> row_counters_;
   mutable std::map<std::pair<int64_t, int64_t>, Tensor> weight_counters_;
+};
+
+struct SequenceLayout::Group {
+  SequenceLayout layout;      // Numbers and positions are those of the whole.
+  std::vector<int32_t> rows;  // [layout.num_rows()] of the whole.
+  RowGather gather;           // Of the same rows.
 };
 
 // Rows to gather (MakeRowGather), and the offsets that they then have.

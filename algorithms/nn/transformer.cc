@@ -137,7 +137,7 @@ Var TransformerBlock::ApplyGpsd(ForwardInput& input, const Var& h, const Sequenc
 Var TransformerBlock::ApplySasRec(ForwardInput& input, const Var& h, const SequenceLayout& layout,
                                   const Var& bias) const {
   const Var q = attention_norm_.Apply(input, h);
-  const Var u = Add(q, attention_.Apply(input, {q, h, h, bias}, layout, layout).output);
+  const Var u = Add(q, attention_.Within(input, {q, h, h, bias}, layout));
   const Var m = feed_forward_norm_.Apply(input, u);
   const Var fed = feed_forward_.Apply(input, m, layout);
   return Add(m, DropoutPositions(input, fed, layout, options_.dropout, feed_forward_dropout_));

@@ -163,6 +163,44 @@ TEST_CASE("dropout of attention weights follows the mask of (sample, head, query
   CheckSequenceLayers(SelfAttention(options), oracle);
 }
 
+TEST_CASE("attention by groups of like lengths is attention over all sequences at once") {
+  const std::vector<int32_t> lengths = {3, 0, 270, 1, 5, 2, 9, 30, 4, 4, 17, 0, 6};
+  for (const bool one_input : {true, false}) {
+    CAPTURE(one_input);
+    const MultiHeadAttentionOptions options = {.query_dim = 4,
+                                               .heads = 2,
+                                               .causal = one_input,
+                                               .biases = true,
+                                               .rotary = one_input,
+                                               .dropout = 0.4};
+    bool grouped = false;
+    const auto run = [&](bool together) {
+      const ModelHarness harness =
+          SequenceHarness(Layers<MultiHeadAttention, MultiHeadAttentionOptions>(
+              options,
+              [&](const MultiHeadAttention& layer, ForwardInput& input, const SequenceParts& x) {
+                grouped = grouped || !x.layout.Groups().empty();
+                const Var keys = one_input ? x.rows : nn::Square(x.rows);
+                const MultiHeadAttention::Rows rows = {x.rows, keys, keys, Var()};
+                return together ? layer.Apply(input, rows, x.layout, x.layout).output
+                                : layer.Within(input, rows, x.layout);
+              }));
+      TestDevice device;
+      return harness.Run(device, SequenceBatch(lengths));
+    };
+    const StepResult wanted = run(true), got = run(false);
+    REQUIRE(grouped);
+    const auto near = [](const std::vector<float>& a, const std::vector<float>& b) {
+      REQUIRE(a.size() == b.size());
+      for (size_t i = 0; i < a.size(); ++i)
+        REQUIRE(a[i] == Approx(b[i]).epsilon(1e-4).margin(1e-5));
+    };
+    near(got.predictions, wanted.predictions);
+    near(got.row_gradients[0], wanted.row_gradients[0]);
+    near(got.dense_gradients, wanted.dense_gradients);
+  }
+}
+
 TEST_CASE("rotary target attention is refused in words") {
   const ModelHarness harness = SequenceHarness(TargetAttention({.query_dim = 4, .rotary = true}));
   TestDevice device;

@@ -67,6 +67,53 @@ TEST_CASE("a layout keeps what it has copied") {
   REQUIRE(same(layout.Rotary(4, 10.0).positions, layout.Rotary(4, 20.0).positions));
 }
 
+TEST_CASE("groups part the sequences by length, and keep their numbers and rows") {
+  TestDevice device;
+  Tape tape(*device.ctx);
+  std::vector<int32_t> lengths = {300, 0, 4, 5, 8, 9, 1, 0, 16, 3};
+  std::vector<int32_t> offsets = {0};
+  for (const int32_t length : lengths) offsets.push_back(offsets.back() + length);
+  const SequenceLayout layout(tape, offsets, 100);
+  const std::vector<SequenceLayout::Group>& groups = layout.Groups();
+  const std::vector<std::vector<size_t>> wanted = {{2, 6, 9}, {3, 4}, {5, 8}, {0}};
+  REQUIRE(groups.size() == wanted.size());
+  REQUIRE(&layout.Groups() == &groups);
+  std::vector<float> numbers(static_cast<size_t>(layout.num_rows()));
+  for (size_t row = 0; row < numbers.size(); ++row) numbers[row] = static_cast<float>(row);
+  const Var rows = nn::Reshape(nn::Constant(tape, numbers), {layout.num_rows(), 1});
+  const std::vector<int64_t> counters = Values<int64_t>(device, layout.RowCounters(3));
+  const std::vector<int64_t> heads = Values<int64_t>(device, layout.WeightCounters(2, 1));
+  Vars parts;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    CAPTURE(g);
+    const SequenceLayout& group = groups[g].layout;
+    std::vector<float> own;
+    std::vector<int64_t> own_counters, own_heads;
+    for (size_t k = 0; k < wanted[g].size(); ++k) {
+      const size_t i = wanted[g][k];
+      REQUIRE(group.lengths()[k] == lengths[i]);
+      for (size_t h = 0; h < 2; ++h) own_heads.push_back(heads[2 * i + h]);
+      for (auto row = static_cast<size_t>(offsets[i]); row < static_cast<size_t>(offsets[i + 1]);
+           ++row) {
+        own.push_back(numbers[row]);
+        own_counters.push_back(counters[row]);
+      }
+    }
+    parts.push_back(nn::GatherRows(rows, {0, layout.num_rows()}, groups[g].gather));
+    REQUIRE(Values<float>(device, parts.back().value()) == own);
+    REQUIRE(std::vector<float>(groups[g].rows.begin(), groups[g].rows.end()) == own);
+    REQUIRE(Values<int64_t>(device, group.RowCounters(3)) == own_counters);
+    REQUIRE(Values<int64_t>(device, group.WeightCounters(2, 1)) == own_heads);
+  }
+  REQUIRE(Values<float>(device, layout.JoinGroups(parts).value()) == numbers);
+  REQUIRE(tape.status().ok());
+  // Not worth it: few scores, sequences that are alike, none at all.
+  REQUIRE(SequenceLayout(tape, {0, 1, 100}, 0).Groups().empty());
+  REQUIRE(SequenceLayout(tape, {0, 300, 600}, 0).Groups().empty());
+  REQUIRE(SequenceLayout(tape, {0}, 0).Groups().empty());
+  REQUIRE(SequenceLayout(tape, {0, 0, 0}, 0).Groups().empty());
+}
+
 TEST_CASE("what a layout does to rows has the gradients of finite differences") {
   for (const std::vector<int32_t>& offsets :
        {std::vector<int32_t>{0, 2, 2, 5}, {0}, {0, 0, 0}, {0, 3}}) {

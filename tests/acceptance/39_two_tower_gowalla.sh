@@ -12,12 +12,16 @@ python3 deploy/prepare_interactions.py gowalla "$source_dir" "$data" > "$SCRATCH
   || { cat "$SCRATCH/prepare.log"; not_met "the data was not prepared"; }
 cat "$SCRATCH/prepare.log"
 
-# One evaluation, at the end, so that the last cut is the trained model.
+# One evaluation, at the end, so that the last cut is the trained model. The schedule ends with the
+# last of 12 passes over the rows of both files.
+steps=$((12 * (($(cat "$data/train.csv" "$data/valid.csv" | wc -l) - 2 + 2047) / 2048)))
 "$PAGODA" train algorithms/two_tower/gowalla.toml --set job.output="$SCRATCH/run" \
   --set "data.files=[\"$data/train.csv\", \"$data/valid.csv\"]" \
   --set data.valid.files="$data/valid.csv" --set data.test.files="$data/test.csv" \
   --set data.items.files="$data/items.csv" --set evaluation.every_steps=1000000000 \
+  --set schedule.total_steps="$steps" \
   > "$SCRATCH/train.log" 2>&1 || { tail -n 20 "$SCRATCH/train.log"; not_met "the training failed"; }
+grep '^finished' "$SCRATCH/train.log"
 cut="$(sed -n 's/^best cut: //p' "$SCRATCH/train.log" | tail -n 1)"
 "$PAGODA" evaluate --cut "$cut" --input test > "$SCRATCH/test.log" 2>&1 \
   || { tail -n 20 "$SCRATCH/test.log"; not_met "the evaluation failed"; }

@@ -258,7 +258,8 @@ class Lrea : public Model {
       return declaration.AddDense(
           {.name = name, .shape = {value_width}, .init = init, .weight_decay = false});
     };
-    gamma_ = vector("lrea.norm.gamma", InitKind::kOnes);
+    // The long history starts with no say and gets as much as it proves useful (ours).
+    gamma_ = vector("lrea.norm.gamma", InitKind::kZeros);
     beta_ = vector("lrea.norm.beta", InitKind::kZeros);
     return value_width;
   }

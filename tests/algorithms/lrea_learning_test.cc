@@ -153,7 +153,7 @@ Unseen TrainAndSee(const Options& more, int steps) {
 }
 
 TEST_CASE("LREA learns from old events of another topic what the short history cannot tell") {
-  constexpr int kSteps = 300;
+  constexpr int kSteps = 500;
   const double blind = TrainAndSee({{"attention", std::string("din_short")}}, kSteps).loss;
   for (const char* projection : {"fixed", "adaptive"}) {
     const double loss =
@@ -162,7 +162,7 @@ TEST_CASE("LREA learns from old events of another topic what the short history c
             kSteps)
             .loss;
     CAPTURE(projection, loss, blind);
-    REQUIRE(loss < blind - 0.3);  // 0.03 and 0.13 against 0.63.
+    REQUIRE(loss < blind - 0.3);  // 0.05 and 0.10 against 0.64; adaptive 0.37 after 300 steps.
   }
 }
 

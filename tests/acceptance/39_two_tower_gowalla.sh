@@ -13,8 +13,8 @@ python3 deploy/prepare_interactions.py gowalla "$source_dir" "$data" > "$SCRATCH
 cat "$SCRATCH/prepare.log"
 
 # One evaluation, at the end, so that the last cut is the trained model. The schedule ends with the
-# last of 12 passes over the rows of both files.
-steps=$((12 * (($(cat "$data/train.csv" "$data/valid.csv" | wc -l) - 2 + 2047) / 2048)))
+# last of 60 passes over the rows of both files.
+steps=$((60 * (($(cat "$data/train.csv" "$data/valid.csv" | wc -l) - 2 + 2047) / 2048)))
 "$PAGODA" train algorithms/two_tower/gowalla.toml --set job.output="$SCRATCH/run" \
   --set "data.files=[\"$data/train.csv\", \"$data/valid.csv\"]" \
   --set data.valid.files="$data/valid.csv" --set data.test.files="$data/test.csv" \

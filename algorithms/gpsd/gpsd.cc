@@ -103,7 +103,7 @@ class Gpsd : public Model {
                                 nn::LinearShape shape, bool bias) {
     return nn::LinearLayer::Declare(declaration, name, shape, bias, kInitStddev);
   }
-  static DenseHandle Rows(Declaration& declaration, const std::string& name, Shape shape) {
+  static DenseHandle Table(Declaration& declaration, const std::string& name, Shape shape) {
     return declaration.AddDense({.name = name + ".weight",
                                  .shape = std::move(shape),
                                  .init = InitKind::kNormal,
@@ -111,9 +111,9 @@ class Gpsd : public Model {
   }
 
   void DeclareInputs(Declaration& declaration) {
-    segment_rows_ = Rows(declaration, "segment", {2, dim_});
+    segment_rows_ = Table(declaration, "segment", {2, dim_});
     if (num_categories_ > 0) {
-      category_rows_ = Rows(declaration, "category", {num_categories_, dim_});
+      category_rows_ = Table(declaration, "category", {num_categories_, dim_});
     }
   }
 
@@ -179,12 +179,15 @@ class Gpsd : public Model {
     return nn::Add(x, nn::SelectRows(input.Parameter(category_rows_), categories));
   }
 
-  // z of every row: the Transformer over `x`.
-  Var Transform(ForwardInput& input, const Var& x, const nn::SequenceLayout& layout) const {
+  // The Transformer over `x`: z of every row, or of each sequence's last one.
+  enum class Rows { kAll, kLast };
+  Var Transform(ForwardInput& input, const Var& x, const nn::SequenceLayout& layout,
+                Rows rows) const {
     Var h = x;
     if (dim_ != width_) h = in_.Apply(input, in_norm_.Apply(input, x));
     h = nn::DropoutPositions(input, h, layout, blocks_options_.dropout, HashBytes("gpsd.input"));
-    return blocks_.Apply(input, h, layout);
+    return rows == Rows::kAll ? blocks_.Apply(input, h, layout)
+                              : blocks_.ApplyLast(input, h, layout);
   }
 
   absl::StatusOr<ForwardOutput> Generate(ForwardInput& input) const {
@@ -194,10 +197,11 @@ class Gpsd : public Model {
     const nn::Events events = nn::LookupEvents(input, history_);
     const Var items = nn::Reshape(input.Lookup(item_), {input.batch_size(), dim_});
     const nn::SequenceLayout layout(input.tape(), events.offsets, batch.first_sample);
-    Var g = Transform(input, Inputs(input, events.values, false), layout);
+    const Rows rows = input.training() ? Rows::kAll : Rows::kLast;
+    Var g = Transform(input, Inputs(input, events.values, false), layout, rows);
     if (dim_ != width_) g = out_norm_.Apply(input, out_.Apply(input, g));
     ForwardOutput output;
-    output.user = nn::L2Normalize(nn::SelectRows(g, layout.LastRows()));
+    output.user = nn::L2Normalize(rows == Rows::kLast ? g : nn::SelectRows(g, layout.LastRows()));
     output.item = nn::L2Normalize(items);
     if (!input.training()) return output;
     const Var following = next.Select(events.values, items);
@@ -242,8 +246,7 @@ class Gpsd : public Model {
     const nn::RaggedRows rows = nn::AppendRows(events.offsets);
     const Var items = nn::TakeRows(nn::ConcatRows({events.values, candidates}), rows.rows);
     const nn::SequenceLayout layout(input.tape(), rows.offsets, batch.first_sample);
-    const Var z = Transform(input, Inputs(input, items, true), layout);
-    Var head = nn::SelectRows(z, layout.LastRows());
+    Var head = Transform(input, Inputs(input, items, true), layout, Rows::kLast);
     if (mlp_head_) head = hidden_.Apply(input, head, Activation::kRelu);
     const Var logits = nn::Reshape(logit_.Apply(input, head), {input.batch_size()});
     return RankOutput(input, logits);

@@ -65,9 +65,9 @@ AttentionResult MultiHeadAttention::Attend(ForwardInput& input, const Projected&
   const int64_t num_queries = projected.q.shape()[1];
   AttentionOptions attention = {
       .heads = options_.heads,
-      .causal = options_.causal,
+      .causal = projected.causal,
       .bias = bias,
-      .key_counts = key_layout.KeyCounts(options_.heads, num_queries, options_.causal)};
+      .key_counts = key_layout.KeyCounts(options_.heads, num_queries, projected.causal)};
   if (input.training() && options_.dropout > 0.0) {
     attention.dropout = {.rate = static_cast<float>(options_.dropout),
                          .key = input.random().Derive(dropout_label_),
@@ -88,8 +88,9 @@ AttentionResult MultiHeadAttention::Apply(ForwardInput& input, const Rows& rows,
     k = RotaryEmbedding(k, key_layout.Rotary(width, options_.rotary_base));
   }
   const Var v = value_.Apply(input, rows.values);
-  const AttentionResult heads = Attend(
-      input, {query_layout.Pad(q), key_layout.Pad(k), key_layout.Pad(v)}, rows.bias, key_layout);
+  const AttentionResult heads =
+      Attend(input, {query_layout.Pad(q), key_layout.Pad(k), key_layout.Pad(v), options_.causal},
+             rows.bias, key_layout);
   Var out = query_layout.Unpad(heads.output);
   if (options_.project_output) out = output_.Apply(input, out);
   if (options_.biases && AnyEmpty(key_layout) && &query_layout != &key_layout) {
@@ -121,6 +122,26 @@ Var MultiHeadAttention::Within(ForwardInput& input, const Rows& rows,
 Var MultiHeadAttention::Self(ForwardInput& input, const Var& x, const SequenceLayout& layout,
                              const Var& bias) const {
   return Within(input, {x, x, x, bias}, layout);
+}
+
+Var MultiHeadAttention::Last(ForwardInput& input, const Var& queries, const Var& keys,
+                             const SequenceLayout& layout) const {
+  const int64_t n = layout.size();
+  Var q = query_.Apply(input, queries);
+  Var k = key_.Apply(input, keys);
+  if (options_.rotary) {
+    std::vector<int32_t> last;
+    for (const int32_t length : layout.lengths()) last.push_back(std::max(length - 1, 0));
+    q = RotaryEmbedding(q, last, options_.heads, static_cast<float>(options_.rotary_base));
+    k = RotaryEmbedding(k, layout.Rotary(options_.width / options_.heads, options_.rotary_base));
+  }
+  const Var v = value_.Apply(input, keys);
+  const AttentionResult heads = Attend(
+      input, {Reshape(q, {n, 1, options_.width}), layout.Pad(k), layout.Pad(v)}, Var(), layout);
+  Var out = Reshape(heads.output, {n, options_.value_width});
+  if (options_.project_output) out = output_.Apply(input, out);
+  if (options_.biases && AnyEmpty(layout)) out = ScaleRows(out, HasKeys(layout));
+  return out;
 }
 
 AttentionResult MultiHeadAttention::Target(ForwardInput& input, const Rows& rows,

@@ -70,6 +70,11 @@ class MultiHeadAttention {
   // x over itself. REQUIRES: one width of queries, keys and values.
   Var Self(ForwardInput& input, const Var& x, const SequenceLayout& layout,
            const Var& bias = Var()) const;
+  // Of the last position of each sequence, which sees all of it: queries [layout.size(),
+  // query_dim] over keys (and values) [layout.num_rows(), key_dim] -> [layout.size(), output_dim],
+  // the rows that Self has there. REQUIRES: no dropout of the weights when training.
+  Var Last(ForwardInput& input, const Var& queries, const Var& keys,
+           const SequenceLayout& layout) const;
   // One query a sequence: rows.queries [layout.size(), query_dim], rows.bias [sequences,
   // length] or invalid -> output [sequences, output_dim], weights [sequences, heads, 1, length].
   //   INVALID_ARGUMENT (the tape's)  with `rotary`, as such a query has no position
@@ -78,6 +83,7 @@ class MultiHeadAttention {
  private:
   struct Projected {
     Var q, k, v;  // Blocks [n, l, width].
+    bool causal = false;
   };
   AttentionResult Attend(ForwardInput& input, const Projected& projected, const Var& bias,
                          const SequenceLayout& key_layout) const;

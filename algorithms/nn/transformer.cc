@@ -1,5 +1,7 @@
 #include "algorithms/nn/transformer.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "algorithms/nn/ops.h"
 #include "base/hash.h"
@@ -143,9 +145,23 @@ Var TransformerBlock::ApplySasRec(ForwardInput& input, const Var& h, const Seque
   return Add(m, DropoutPositions(input, fed, layout, options_.dropout, feed_forward_dropout_));
 }
 
+Var TransformerBlock::ApplyLast(ForwardInput& input, const Var& h,
+                                const SequenceLayout& layout) const {
+  const std::vector<int32_t> last = layout.LastRows();
+  if (options_.style == TransformerStyle::kGpsd) {
+    const Var n = attention_norm_.Apply(input, h);
+    const Var u = Add(SelectRows(h, last), attention_.Last(input, SelectRows(n, last), n, layout));
+    return Add(u, swiglu_.Apply(input, feed_forward_norm_.Apply(input, u)));
+  }
+  const Var q = attention_norm_.Apply(input, SelectRows(h, last));
+  const Var m = feed_forward_norm_.Apply(input, Add(q, attention_.Last(input, q, h, layout)));
+  return Add(m, feed_forward_.Apply(input, m, layout));
+}
+
 TransformerStack TransformerStack::Declare(Declaration& declaration, const std::string& name,
                                            const TransformerOptions& options) {
   TransformerStack stack;
+  stack.drops_ = options.dropout > 0.0;
   for (int64_t i = 0; i < options.layers; ++i) {
     stack.blocks_.push_back(
         TransformerBlock::Declare(declaration, absl::StrCat(name, ".", i), options));
@@ -162,6 +178,18 @@ Var TransformerStack::Apply(ForwardInput& input, const Var& h, const SequenceLay
   Var z = h;
   for (const TransformerBlock& block : blocks_) z = block.Apply(input, z, layout, bias);
   return norm_.Apply(input, z);
+}
+
+Var TransformerStack::ApplyLast(ForwardInput& input, const Var& h,
+                                const SequenceLayout& layout) const {
+  const std::vector<int32_t> last = layout.LastRows();
+  const bool any_empty = std::find(last.begin(), last.end(), -1) != last.end();
+  if (blocks_.empty() || any_empty || (drops_ && input.training())) {
+    return SelectRows(Apply(input, h, layout), last);
+  }
+  Var z = h;
+  for (size_t i = 0; i + 1 < blocks_.size(); ++i) z = blocks_[i].Apply(input, z, layout);
+  return norm_.Apply(input, blocks_.back().ApplyLast(input, z, layout));
 }
 
 }  // namespace pagoda::nn

@@ -119,6 +119,9 @@ class TransformerBlock {
   // `bias` [sequences, length, length] is added to the attention's scores; may be invalid.
   Var Apply(ForwardInput& input, const Var& h, const SequenceLayout& layout,
             const Var& bias = Var()) const;
+  // The last position of each sequence alone -> [layout.size(), dim].
+  //   REQUIRES: none is empty; no dropout when training
+  Var ApplyLast(ForwardInput& input, const Var& h, const SequenceLayout& layout) const;
 
  private:
   Var ApplyGpsd(ForwardInput& input, const Var& h, const SequenceLayout& layout,
@@ -141,8 +144,12 @@ class TransformerStack {
                                   const TransformerOptions& options);
   Var Apply(ForwardInput& input, const Var& h, const SequenceLayout& layout,
             const Var& bias = Var()) const;
+  // What Apply has at each sequence's last position -> [layout.size(), dim]; zeros for a sequence
+  // without positions. The last block then works on these alone, unless it drops elements.
+  Var ApplyLast(ForwardInput& input, const Var& h, const SequenceLayout& layout) const;
 
  private:
+  bool drops_ = false;
   std::vector<TransformerBlock> blocks_;
   NormLayer norm_;
 };

@@ -43,15 +43,18 @@ class SasRec : public Model {
                             nn::FindNextItems(schema_, batch, features_.history, features_.item));
     const nn::Events events = nn::LookupEvents(input, history_);
     const nn::SequenceLayout layout(input.tape(), events.offsets, batch.first_sample);
-    const Var states = blocks_.Apply(input, Embed(input, events, layout), layout);
+    const Var inputs = Embed(input, events, layout);
     const Var items = nn::Reshape(input.Lookup(item_), {input.batch_size(), dim_});
     ForwardOutput output;
-    output.user = nn::SelectRows(states, layout.LastRows());
     output.item = items;
-    if (input.training()) {
-      output.losses.push_back(
-          loss_.Apply(input, states, next.Select(events.values, items), events.offsets, next));
+    if (!input.training()) {
+      output.user = blocks_.ApplyLast(input, inputs, layout);
+      return output;
     }
+    const Var states = blocks_.Apply(input, inputs, layout);
+    output.user = nn::SelectRows(states, layout.LastRows());
+    output.losses.push_back(
+        loss_.Apply(input, states, next.Select(events.values, items), events.offsets, next));
     return output;
   }
 

@@ -147,7 +147,7 @@ inline double SequenceLogit(const Rows& y) {
 inline void CheckSequenceLayers(const SequenceLayers& layers, const SequenceOracle& oracle) {
   const ModelHarness harness = SequenceHarness(layers);
   for (const std::vector<int32_t>& lengths :
-       {std::vector<int32_t>{3, 0, 1, 7, 2}, {5}, {0, 0}, {}, {2, 2, 2}}) {
+       {std::vector<int32_t>{3, 0, 1, 7, 2}, {5}, {0, 0}, {}, {2, 2, 2}, {4, 1, 6}}) {
     CAPTURE(lengths);
     CheckAgainstOracle(harness, SequenceBatch(lengths), [&](const Oracle& o) {
       return MeanLogLoss(o, [&](size_t i) { return SequenceLogit(oracle(o, i)); });

@@ -172,6 +172,37 @@ TEST_CASE("a stack is its blocks and a norm, under learned positions too") {
   }
 }
 
+TEST_CASE("the last positions of a stack are those of all of it, computed alone or not") {
+  for (const bool gpsd : {true, false}) {
+    for (const bool causal : {true, false}) {
+      for (const double dropout : {0.0, 0.4}) {
+        CAPTURE(gpsd, causal, dropout);
+        TransformerOptions options = gpsd ? Gpsd() : SasRec();
+        options.layers = 2;
+        options.causal = causal;
+        options.dropout = dropout;
+        auto stack = std::make_shared<nn::TransformerStack>();
+        const SequenceLayers last = {[=](Declaration& declaration) {
+                                       *stack =
+                                           nn::TransformerStack::Declare(declaration, "t", options);
+                                     },
+                                     [=](ForwardInput& input, const SequenceParts& x) {
+                                       return stack->ApplyLast(input, x.rows, x.layout);
+                                     }};
+        const auto oracle = [&](const Oracle& o, size_t i) {
+          Rows h = HistoryOf(o, i);
+          if (h.empty()) return Rows{Vector(4, 0.0)};
+          for (const char* name : {"t.0", "t.1"}) {
+            h = gpsd ? GpsdBlock(o, name, i, h, options) : SasRecBlock(o, name, i, h, options);
+          }
+          return Normalized(o, "t.norm", Rows{h.back()}, options.norm_epsilon, gpsd);
+        };
+        CheckSequenceLayers(last, oracle);
+      }
+    }
+  }
+}
+
 TEST_CASE("a feed-forward layer follows its formula, with GELU and without biases") {
   auto layer = std::make_shared<nn::FeedForward>();
   const SequenceLayers layers = {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,7 @@
 #include "deploy/claim_verdict.h"
 #include "deploy/commands.h"
 #include "deploy/stop_signal.h"
+#include "embedding_store/file_system.h"
 #include "worker/durable_file.h"
 
 namespace pagoda {
@@ -81,6 +83,10 @@ absl::StatusOr<int> JudgeByRunning(const ClaimArguments& arguments) {
   Say(absl::StrFormat("claim %s, hash %016x: %d worlds, %d runs, in %s", claim.name, claim.hash,
                       plan.worlds.size(), plan.runs.size(), options.output_dir));
   PAGODA_RETURN_IF_ERROR(MakeDirectories(options.output_dir));
+  // Two runs in one directory would remove each other's unfinished worlds and runs.
+  PAGODA_ASSIGN_OR_RETURN(
+      const std::unique_ptr<FileLock> lock,
+      FileSystem::Real()->Lock(absl::StrCat(options.output_dir, "/LOCK"), true));
   PAGODA_RETURN_IF_ERROR(RunClaimPlan(claim, options, plan, Say));
   PAGODA_ASSIGN_OR_RETURN(const ClaimValues values, MeasureClaim(claim, plan));
   const ClaimVerdict verdict = JudgeClaim(claim, values);

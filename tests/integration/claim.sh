@@ -130,6 +130,11 @@ run rest 0 claim claim.toml --output "$SCRATCH/half"
 says rest 'of [0-9]+ are finished already'
 diff <(sed -n '/^world/,$p' "$SCRATCH/rest.log") <(sed -n '/^world/,$p' "$SCRATCH/pass.log") || fail "going on gave other numbers"
 
+# A directory in which another run is at work.
+mkdir "$SCRATCH/used"
+run used 3 flock "$SCRATCH/used/LOCK" "$PAGODA" claim "$SCRATCH/claims/small/claim.toml" --output "$SCRATCH/used"
+says used 'used is in use by another'
+
 # A claim that does not hold; a claim that wins in the null world, too.
 edit() { sed "$2" "$SCRATCH/claims/small/claim.toml" > "$SCRATCH/claims/small/$1"; }
 edit fail.toml 's/^arm = "deep"/arm = "flat"/; s/^over = "flat"/over = "deep"/'

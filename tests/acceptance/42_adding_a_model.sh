@@ -28,7 +28,8 @@ sed 's/name = "movielens-fm"/name = "movielens-nfm"/; s/name = "fm"/name = "nfm"
      s/^embedding_dim = 16/&\nhidden = [32]/' algorithms/fm/job.toml > algorithms/nfm/job.toml
 { cmake --preset release && ninja -C build/release pagoda; } > "$SCRATCH/build.log" 2>&1 \
   || { tail -n 30 "$SCRATCH/build.log"; not_met "the tree with the new model does not build"; }
-build/release/deploy/pagoda config explain --markdown | grep -q 'name = "nfm"' \
+build/release/deploy/pagoda config explain --markdown > "$SCRATCH/explained"
+grep -q 'name = "nfm"' "$SCRATCH/explained" \
   || not_met "config explain does not know the model"
 build/release/deploy/pagoda train algorithms/nfm/job.toml --set job.output="$SCRATCH/out" \
   --set train.epochs=2 > "$SCRATCH/train.log" 2>&1 \

@@ -213,7 +213,8 @@ class ShardStore final : public EmbeddingStore {
   // the loading of its rows that were in memory, clean, and will not be then.
   //   unwritten_before: the memory tier's, before the push.
   void NoteReplayCost(std::chrono::steady_clock::time_point begin, int64_t unwritten_before);
-  absl::Status Flush();  // Takes flush_mutex_, as the next does.
+  absl::Status Flush();  // Takes flush_mutex_, as the next two do.
+  absl::Status FlushIfDue();
   absl::Status FlushIfOverdue(int64_t record_bytes);
   absl::Status FlushLocked();  // REQUIRES: flush_mutex_ held.
   absl::Status WriteDirtyRows(RocksTier::RunWriter* run, RocksMeta* meta);

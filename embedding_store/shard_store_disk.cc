@@ -92,6 +92,13 @@ absl::Status ShardStore::CheckDiskBudget(int64_t record_bytes) {
   };
   StoreDiskUse use = MeasureDisk();
   if (!fits(use)) {
+    // One that is due, or under way, shortens the log: a push refused before it has ended
+    // would be taken a moment later.
+    const absl::Status flushed = FlushIfDue();
+    if (!flushed.ok()) {
+      PAGODA_LOG_WARNING("{}: writing rows to make room failed: {}", options_.path,
+                         std::string(flushed.message()));
+    }
     rocks_->RemoveReplaced();
     use = MeasureDisk();
   }

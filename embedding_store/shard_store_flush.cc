@@ -43,6 +43,11 @@ absl::Status ShardStore::Flush() {
   return FlushLocked();
 }
 
+absl::Status ShardStore::FlushIfDue() {
+  std::lock_guard<std::mutex> lock(flush_mutex_);
+  return FlushIsDue() ? FlushLocked() : absl::OkStatus();
+}
+
 absl::Status ShardStore::FlushIfOverdue(int64_t record_bytes) {
   if (!FlushIsOverdue(record_bytes)) return absl::OkStatus();
   std::lock_guard<std::mutex> lock(flush_mutex_);

@@ -38,8 +38,15 @@ build() {  # build PRESET TARGETS...
 # is left out.)
 sanitized() {  # sanitized PRESET
   build "$1" unit_tests
-  ctest --test-dir "build/$1" -L unit -LE slow -j "$jobs" --output-on-failure --no-tests=error \
-    | tail -n 15
+  # Quiet unless it fails.
+  local log="build/$1/unit_tests.log"
+  if ! ctest --test-dir "build/$1" -L unit -LE slow -j "$jobs" --output-on-failure \
+    --no-tests=error > "$log" 2>&1; then
+    # The output of the tests that failed, not the hundreds of lines of those that passed.
+    grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed )' "$log"
+    return 1
+  fi
+  tail -n 15 "$log"
 }
 
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/tsan_suppressions.txt"

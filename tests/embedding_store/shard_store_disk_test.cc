@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "tests/embedding_store/faulty_file_system.h"
 #include "tests/embedding_store/resource_watch.h"
 #include "tests/embedding_store/store_fixture.h"
 
@@ -113,6 +114,33 @@ TEST_CASE("pushes beyond the disk budget are refused, and taken when there is ro
     CHECK(more > number + 10);
     INFO(watch.disk_listing());
     CHECK(watch.disk() <= kBudget);
+  }
+}
+
+// A flush shortens the log: a push refused while one is under way would be taken a moment
+// later.
+TEST_CASE("a refused push stays refused where flushes are slow") {
+  ScratchDirectory scratch;
+  FaultyFileSystem files;
+  StoreOptions options = SmallStore(scratch);
+  options.log_bytes_max = kMiB;  // A flush is due every 15 pushes.
+  options.file_system = &files;
+  auto store = OpenStore(options);
+  OpenTableOf(*store, MakeTable("a", kDim, Kind::kAdagrad));
+  uint64_t number = Fill(*store, 0);
+  files.SlowSyncs(50000);
+  // Room for two more pushes each time, so that one of them makes a flush due.
+  for (int64_t budget = kBudget; budget <= kBudget + 4 * kMiB; budget += kMiB / 2) {
+    CAPTURE(budget);
+    REQUIRE(store->SetDiskBytesMax(budget).ok());
+    number = Fill(*store, number);
+    const absl::StatusOr<StoreDiskUse> use = store->DiskUse();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const absl::StatusOr<StoreDiskUse> later = store->DiskUse();
+    REQUIRE((use.ok() && later.ok()));
+    CHECK(use->log == later->log);
+    CHECK(use->rows == later->rows);
+    CHECK(absl::IsResourceExhausted(PushNumber(*store, number)));
   }
 }
 

@@ -138,8 +138,14 @@ Var MultiHeadAttention::Last(ForwardInput& input, const Var& queries, const Var&
   const Var v = value_.Apply(input, keys);
   const AttentionResult heads = Attend(
       input, {Reshape(q, {n, 1, options_.width}), layout.Pad(k), layout.Pad(v)}, Var(), layout);
-  Var out = Reshape(heads.output, {n, options_.value_width});
+  return OneEach(input, heads.output, layout);
+}
+
+Var MultiHeadAttention::OneEach(ForwardInput& input, const Var& heads,
+                                const SequenceLayout& layout) const {
+  Var out = Reshape(heads, {layout.size(), options_.value_width});
   if (options_.project_output) out = output_.Apply(input, out);
+  // A bias must not speak for a sequence without keys.
   if (options_.biases && AnyEmpty(layout)) out = ScaleRows(out, HasKeys(layout));
   return out;
 }
@@ -157,10 +163,7 @@ AttentionResult MultiHeadAttention::Target(ForwardInput& input, const Rows& rows
   const Var v = layout.Pad(value_.Apply(input, rows.values));
   const Var bias = rows.bias.valid() ? Reshape(rows.bias, {n, 1, layout.length()}) : Var();
   const AttentionResult heads = Attend(input, {q, k, v}, bias, layout);
-  Var out = Reshape(heads.output, {n, options_.value_width});
-  if (options_.project_output) out = output_.Apply(input, out);
-  if (options_.biases && AnyEmpty(layout)) out = ScaleRows(out, HasKeys(layout));
-  return {out, heads.weights};
+  return {OneEach(input, heads.output, layout), heads.weights};
 }
 
 DinUnit DinUnit::Declare(Declaration& declaration, const std::string& name,

@@ -87,6 +87,9 @@ class MultiHeadAttention {
   };
   AttentionResult Attend(ForwardInput& input, const Projected& projected, const Var& bias,
                          const SequenceLayout& key_layout) const;
+  // What heads [layout.size(), 1, value_width] of one query a sequence become: [layout.size(),
+  // output_dim], zeros where the sequence is empty.
+  Var OneEach(ForwardInput& input, const Var& heads, const SequenceLayout& layout) const;
 
   MultiHeadAttentionOptions options_;
   LinearLayer query_, key_, value_, output_;

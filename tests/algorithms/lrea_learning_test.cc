@@ -152,7 +152,8 @@ Unseen TrainAndSee(const Options& more, int steps) {
   return seen;
 }
 
-TEST_CASE("LREA learns from old events of another topic what the short history cannot tell") {
+TEST_CASE("LREA learns from old events of another topic what the short history cannot tell",
+          "[learning]") {
   constexpr int kSteps = 500;
   const double blind = TrainAndSee({{"attention", std::string("din_short")}}, kSteps).loss;
   for (const char* projection : {"fixed", "adaptive"}) {
@@ -166,7 +167,8 @@ TEST_CASE("LREA learns from old events of another topic what the short history c
   }
 }
 
-TEST_CASE("LREA's loss on negative weights lets max(0, .) be dropped after training") {
+TEST_CASE("LREA's loss on negative weights lets max(0, .) be dropped after training",
+          "[learning]") {
   constexpr int kSteps = 300;
   for (const char* projection : {"fixed", "adaptive"}) {
     const Unseen with =

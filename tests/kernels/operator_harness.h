@@ -29,11 +29,15 @@ namespace pagoda {
 // Half an ulp of 1: the relative error of one rounding.
 inline constexpr double kUnitRoundoff = 0x1p-24;
 
-// Where operators run: the CPU, or what PAGODA_TEST_DEVICE says ("emulated", "cuda").
+// Where operators run: what PAGODA_TEST_DEVICE says, or the CPU.
 inline DeviceKind KindUnderTest() {
-  const char* const name = std::getenv("PAGODA_TEST_DEVICE");
-  if (name == nullptr) return DeviceKind::kCpu;
-  return std::strcmp(name, "cuda") == 0 ? DeviceKind::kCuda : DeviceKind::kEmulated;
+  const char* const given = std::getenv("PAGODA_TEST_DEVICE");
+  const std::string name = given == nullptr ? "cpu" : given;
+  if (name == "cuda") return DeviceKind::kCuda;
+  if (name == "emulated") return DeviceKind::kEmulated;
+  INFO("PAGODA_TEST_DEVICE=" << name);
+  REQUIRE(name == "cpu");
+  return DeviceKind::kCpu;
 }
 inline bool GpuUnderTest() {
   return KindUnderTest() != DeviceKind::kCpu;

@@ -105,7 +105,17 @@ bool DeviceMemory::Free(void* at) {
   Poison(at, whole);
   free_.emplace(whole, static_cast<char*>(at));
   live_.erase(found);
+  if (live_.empty()) StartOver();
   return true;
+}
+
+void DeviceMemory::StartOver() {
+  // Changing the protection of a page that is there costs as much as many threads of a kernel,
+  // and every launch would change that of all pages that were ever needed.
+  if (mprotect(base_, committed_, PROT_NONE) != 0) std::abort();
+  if (madvise(base_, committed_, MADV_DONTNEED) != 0) std::abort();
+  top_ = committed_ = 0;
+  free_.clear();
 }
 
 void* DeviceMemory::AllocatePinned(size_t bytes) {

@@ -39,10 +39,11 @@ class DeviceMemory {
   void Open();
   void Close();
   void Protect(bool open);
+  void StartOver();  // REQUIRES: mutex_ held, and nothing is allocated.
 
   std::mutex mutex_;
   char* base_ = nullptr;
-  size_t top_ = 0;        // Of what was ever handed out.
+  size_t top_ = 0;        // Of what was handed out since all of it was free.
   size_t committed_ = 0;  // Pages up to here change their protection.
   int open_ = 0;
   std::map<const char*, size_t> live_;  // Bytes by beginning.
